@@ -1,0 +1,29 @@
+//! The contract between a Hyper-V guest and its hypervisor: constants and wire structs, nothing else.
+//!
+//! Every item cites where it comes from. *TLFS* is Microsoft's Hypervisor Top-Level Functional
+//! Specification, version 6.0b unless another is named. Where the specification is silent the
+//! public source that shows the fact is named instead.
+//!
+//! - [`cpuid`]: the discovery leaves from `0x4000_0000` on
+//! - [`msr`]: the synthetic model-specific registers
+//! - [`hypercall`]: call codes, the input and result values, status codes
+//! - [`clock`]: the reference TSC page
+//! - [`host`]: what Enlighten's own host adds beside the Hyper-V interface
+//!
+//! Values that the other side supplies are newtypes with associated constants, never Rust enums:
+//! an unknown value is data, not undefined behaviour.
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod clock;
+pub mod cpuid;
+pub mod host;
+pub mod hypercall;
+pub mod msr;
+
+/// Bytes in a page of the hypervisor's interface (TLFS §7.2: always 4 KiB, whatever the guest uses).
+pub const HV_PAGE_SIZE: usize = 4096;
+/// log₂ of [`HV_PAGE_SIZE`].
+pub const HV_PAGE_SHIFT: u32 = 12;
