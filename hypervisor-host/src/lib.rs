@@ -1,1 +1,5 @@
-//! Stub.
+//! A KVM host with a Hyper-V interface of its own: the library behind the `hypervisor-host` binary.
+
+#![deny(missing_docs)]
+
+pub mod layout;
