@@ -1,0 +1,306 @@
+#!/usr/bin/env bash
+# Makes a fresh Debian machine ready to build, run and test Enlighten.
+#
+# Three steps, each of which does nothing when there is nothing to do:
+#   1. look for Rust (and say what to do when it is missing; nothing is installed behind your back);
+#   2. install the Debian packages that are missing;
+#   3. fetch the lab's parts (a kernel and a recent QEMU) into target/lab, beside the build's output.
+# Step 3 uses package lists of its own, so the system's package sources and lists stay as they are.
+set -euo pipefail
+
+usage() {
+    cat <<'USAGE'
+Usage: tests/setup.sh [--no-lab] [--force]
+  --no-lab   skip the lab's parts: for a machine whose /dev/kvm runs guests natively
+  --force    fetch the lab's parts again even if they are complete
+USAGE
+}
+
+readonly RECIPE=2 # raise when the layout of target/lab changes
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+lab=$repo/target/lab
+readonly repo lab
+readonly kernel_package=linux-image-cloud-amd64
+readonly packages=(gcc libc6-dev make qemu-system-x86 busybox-static cpio xz-utils)
+readonly qemu_parts=(qemu-system-x86 qemu-system-common qemu-system-data seabios)
+
+say() { printf 'setup: %s\n' "$*"; }
+# Three parts, as every error here: what failed, on what, what to do.
+die() {
+    printf 'setup: error: %s\n' "$*" >&2
+    exit 2
+}
+
+# True if version $1 is at least version $2.
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+# Runs a command as root: directly, or by sudo.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "'$1' must run as root and there is no sudo. Run as root: $*"
+    fi
+}
+
+# Runs a command up to three times, the output shown only if it never succeeds.
+try_thrice() {
+    local attempt log
+    log=$(mktemp)
+    for attempt in 1 2 3; do
+        if "$@" >"$log" 2>&1; then
+            rm -f "$log"
+            return 0
+        fi
+        if [ "$attempt" != 3 ]; then sleep $((attempt * 2)); fi
+    done
+    sed 's/^/setup:   | /' "$log" >&2
+    rm -f "$log"
+    return 1
+}
+
+check_rust() {
+    local wanted have
+    wanted=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$repo/Cargo.toml" | head -n 1)
+    PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
+        die "Rust is missing (no cargo and rustc in PATH). Install Rust $wanted or newer, for example with rustup, then run this again."
+    fi
+    have=$(rustc --version | awk '{print $2}')
+    if ! at_least "${have%%-*}" "$wanted"; then
+        die "Rust $have is too old: this needs $wanted or newer. Run 'rustup update stable', then run this again."
+    fi
+    say "Rust $have: ready"
+}
+
+check_system() {
+    [ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m): Enlighten needs x86_64."
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+        die "no apt here, and the needed packages are Debian's. Install what gives you gcc, make, qemu-system-x86_64 and a static busybox yourself; where /dev/kvm runs guests natively that is all that is needed."
+    fi
+}
+
+is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+        -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@"
+}
+
+apt_update() { as_root apt-get update -q -o Acquire::Retries=3; }
+
+install_packages() {
+    local package missing=()
+    for package in "${packages[@]}"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    if [ ${#missing[@]} = 0 ]; then
+        say "Debian packages: ready"
+        return
+    fi
+    say "installing ${missing[*]}"
+    # Lists that are there and fresh enough save the update; old ones name files that are gone.
+    if apt_install "${missing[@]}" >/dev/null 2>&1; then return; fi
+    say "updating the package lists first"
+    # A third-party source that cannot be reached must not stop us, so only the installation decides.
+    try_thrice apt_update || true
+    try_thrice apt_install "${missing[@]}" ||
+        die "could not install ${missing[*]} (apt's words above). Check the network connection and the package sources, then run this again."
+}
+
+# apt with the system's trust and proxy settings, but our own sources, lists and cache.
+private_apt() {
+    local tool=$1
+    shift
+    "$tool" -q -o Acquire::Retries=3 -o Acquire::Languages=none \
+        -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+        -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+        -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" \
+        -o APT::Update::Post-Invoke=/bin/true -o APT::Sandbox::User=root "$@"
+}
+
+# Prints "repository suite components" for each of the system's own package sources, whether they
+# stand in sources.list or in a deb822 .sources file: apt itself tells.
+system_sources() {
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null | sort -u
+}
+
+# Writes the private sources.list: the system's sources of this release, and its backports.
+write_sources() {
+    local codename=$1 signed= uri suite component main=
+    # The keyring of Debian's own package; without it apt falls back to its trusted keys.
+    if [ -r /usr/share/keyrings/debian-archive-keyring.gpg ]; then
+        signed='signed-by=/usr/share/keyrings/debian-archive-keyring.gpg'
+    fi
+    : >"$work/sources.list"
+    while read -r uri suite component; do
+        [ "$component" = main ] || continue
+        case $suite in
+        "$codename" | stable | oldstable) main=${main:-$uri} ;;
+        "$codename"-* | "$codename"/* | stable-* | oldstable-*) ;;
+        *) continue ;;
+        esac
+        echo "deb [arch=amd64 $signed] $uri $suite main" >>"$work/sources.list"
+    done < <(system_sources)
+    [ -n "$main" ] ||
+        die "apt has no source for '$codename main' (see 'apt-get indextargets'). Add your Debian mirror to apt's sources, then run this again."
+    cp "$work/sources.list" "$work/sources.release"
+    if ! grep -q " $codename-backports " "$work/sources.list"; then
+        echo "deb [arch=amd64 $signed] $main $codename-backports main" >>"$work/sources.list"
+    fi
+}
+
+# Updates the private lists; without backports if those cannot be had.
+update_private_lists() {
+    try_thrice private_apt apt-get update && return
+    say "the backports suite cannot be read; trying without it"
+    cp "$work/sources.release" "$work/sources.list"
+    try_thrice private_apt apt-get update ||
+        die "could not read Debian's package lists (apt's words above). Check the network connection, then run this again."
+}
+
+# fetch_and_unpack TARGET APT-OPTIONS... PACKAGES...: apt checks each file against the signed lists.
+fetch_and_unpack() {
+    local target=$1 deb
+    shift
+    rm -rf "$work/debs"
+    mkdir -p "$work/debs" "$target"
+    (cd "$work/debs" && try_thrice private_apt apt-get "$@") || return 1
+    for deb in "$work"/debs/*.deb; do
+        dpkg-deb -x "$deb" "$target" || return 1
+    done
+    rm -rf "$work/debs"
+}
+
+fetch_kernel() {
+    local package
+    package=$(private_apt apt-cache depends "$kernel_package" | sed -n 's/^ *Depends: *\(linux-image-[0-9].*\)/\1/p' | head -n 1)
+    [ -n "$package" ] || die "the package lists have no $kernel_package. Check apt's sources for '$codename main', then run this again."
+    say "fetching the lab's kernel, $package"
+    fetch_and_unpack "$work/kernel" download "$package" ||
+        die "could not fetch $package (apt's words above). Check the network connection, then run this again."
+    kernel_release=${package#linux-image-}
+    [ -s "$work/kernel/boot/vmlinuz-$kernel_release" ] ||
+        die "$package holds no boot/vmlinuz-$kernel_release. Please report this with the package's version."
+    # Debian 13 and later compress modules; the lab's agent loads plain ones.
+    find "$work/kernel/lib/modules" -name '*.ko.xz' -exec unxz -- {} +
+    # Debian 13 moved modules under /usr.
+    modules=kernel/lib/modules/$kernel_release
+    [ -d "$work/$modules" ] || modules=kernel/usr/lib/modules/$kernel_release
+    [ -d "$work/$modules" ] || die "$package holds no modules. Please report this with the package's version."
+}
+
+qemu_version() { "$@" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'; }
+
+# Sets qemu, qemu_data and qemu_modules (the last two empty: QEMU's own) and qemu_has.
+choose_qemu() {
+    local codename=$1
+    qemu=/usr/bin/qemu-system-x86_64 qemu_data= qemu_modules=
+    qemu_has=$(qemu_version "$qemu")
+    if at_least "${qemu_has:-0}" 10; then
+        say "QEMU $qemu_has: the system's own will do"
+    elif fetch_qemu "$codename"; then
+        qemu=qemu/usr/bin/qemu-system-x86_64
+        qemu_data=qemu/usr/share/qemu:qemu/usr/share/seabios
+        qemu_modules=qemu/usr/lib/x86_64-linux-gnu/qemu
+    else
+        [ -n "$qemu_has" ] || die "no QEMU that runs: $qemu. Reinstall qemu-system-x86, then run this again."
+        say "QEMU 10 cannot be had here: the lab uses QEMU $qemu_has with one processor"
+    fi
+}
+
+fetch_qemu() {
+    local codename=$1 has
+    say "fetching QEMU from $codename-backports"
+    fetch_and_unpack "$work/qemu" -t "$codename-backports" download "${qemu_parts[@]}" || return 1
+    has=$(QEMU_MODULE_DIR=$work/qemu/usr/lib/x86_64-linux-gnu/qemu qemu_version "$work/qemu/usr/bin/qemu-system-x86_64")
+    if ! at_least "${has:-0}" 10; then
+        say "what $codename-backports holds is QEMU '${has:-that does not run here}'"
+        return 1
+    fi
+    qemu_has=$has
+    rm -rf "$work/qemu/usr/share/doc" "$work/qemu/usr/share/man"
+}
+
+# The list of parts is written last, so it stands for the whole.
+write_parts() {
+    cat >"$work/parts" <<PARTS
+recipe=$RECIPE
+kernel=kernel/boot/vmlinuz-$kernel_release
+kernel_release=$kernel_release
+modules=$modules
+busybox=$(command -v busybox || echo /bin/busybox)
+qemu=$qemu
+qemu_version=$qemu_has
+qemu_data=$qemu_data
+qemu_modules=$qemu_modules
+PARTS
+}
+
+# True if the lab's parts are complete and of this script's layout.
+parts_ready() {
+    local key value
+    [ -r "$lab/parts" ] || return 1
+    grep -qx "recipe=$RECIPE" "$lab/parts" || return 1
+    while IFS='=' read -r key value; do
+        case $key in
+        kernel | modules | qemu | busybox)
+            case $value in /*) ;; *) value=$lab/$value ;; esac
+            [ -e "$value" ] || return 1
+            ;;
+        esac
+    done <"$lab/parts"
+}
+
+fetch_lab() {
+    local os codename
+    os=$(. /etc/os-release && echo "${ID:-}")
+    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    if [ "$os" != debian ] || [ -z "$codename" ]; then
+        die "the lab is made from Debian's packages and this is '$os'. Use a machine whose /dev/kvm runs guests natively (then: tests/setup.sh --no-lab), or Debian 12 or newer."
+    fi
+    work=$lab/.fetch
+    rm -rf "$work"
+    mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+    write_sources "$codename"
+    update_private_lists
+    fetch_kernel
+    choose_qemu "$codename"
+    write_parts
+    # From here on only renames: first the old list goes, then the parts come, last the new list.
+    rm -f "$lab/parts"
+    rm -rf "$lab/kernel" "$lab/qemu"
+    mv "$work/kernel" "$lab/kernel"
+    if [ -n "$qemu_data" ]; then mv "$work/qemu" "$lab/qemu"; fi
+    mv "$work/parts" "$lab/parts"
+    rm -rf "$work"
+}
+
+setup_lab() {
+    mkdir -p "$lab"
+    exec 9>"$lab/.lock"
+    flock 9
+    if [ "$force" = no ] && parts_ready; then
+        say "lab parts: ready"
+        return
+    fi
+    fetch_lab
+    say "lab parts: ready (kernel $kernel_release, QEMU $qemu_has)"
+}
+
+want_lab=yes force=no
+for argument in "$@"; do
+    case $argument in
+    --no-lab) want_lab=no ;;
+    --force) force=yes ;;
+    -h | --help) usage && exit 0 ;;
+    *) usage >&2 && die "unknown option '$argument'." ;;
+    esac
+done
+
+check_rust
+check_system
+install_packages
+if [ "$want_lab" = yes ]; then setup_lab; fi
