@@ -1,1 +1,16 @@
-//! Stub.
+//! Everything that needs two crates or a virtual machine at once.
+//!
+//! - [`image`]: finishes the linked kernel and lists its tests
+//! - [`lab`]: real KVM on a machine that has none
+//! - [`vmm`], [`guest_tests`], [`events`]: start a guest on some VMM, read what it says, judge it
+//! - [`study`], [`plot`]: the spin-wait study and its report
+//! - [`outcome`]: results as text, JUnit XML and JSON
+//!
+//! The program `enl` (`src/bin/enl.rs`) puts them together for `make run` and `make test`.
+
+pub mod events;
+pub mod guest_tests;
+pub mod outcome;
+pub mod plot;
+pub mod study;
+pub mod vmm;

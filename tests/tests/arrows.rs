@@ -1,0 +1,56 @@
+//! The dependency arrows of `docs/architecture.md`, read from `cargo metadata`.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Every crate of the workspace, and the crates of the workspace that it may use.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("hv-abi", &[]),
+    ("hv-enlightenments", &["hv-abi"]),
+    ("kernel", &["hv-abi", "hv-enlightenments"]),
+    ("hypervisor-host", &["hv-abi"]),
+    ("tests", &["hv-abi", "hv-enlightenments", "hypervisor-host", "kernel"]),
+];
+
+fn workspace() -> BTreeMap<String, Vec<String>> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let name = |value: &Value| value["name"].as_str().unwrap_or_default().to_string();
+    let packages = list(&metadata["packages"]);
+    let ours: Vec<String> = packages.iter().map(name).collect();
+    let arrows = |package: &Value| {
+        // A crate may be its own dev-dependency, to switch a feature on in its tests.
+        let own = name(package);
+        let used = list(&package["dependencies"]).iter().map(name).collect::<Vec<_>>();
+        used.into_iter().filter(|used| ours.contains(used) && *used != own).collect()
+    };
+    packages.iter().map(|package| (name(package), arrows(package))).collect()
+}
+
+#[test]
+fn crates_depend_only_on_those_below_them() {
+    for (crate_name, used) in workspace() {
+        let allowed = ALLOWED.iter().find(|(name, _)| *name == crate_name);
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{crate_name} is not in the table"));
+        for other in used {
+            assert!(allowed.contains(&other.as_str()), "{crate_name} must not use {other}");
+        }
+    }
+}
+
+#[test]
+fn the_table_names_only_crates_that_exist() {
+    let workspace = workspace();
+    for (name, _) in ALLOWED {
+        assert!(workspace.contains_key(*name), "{name} is in the table and not in the workspace");
+    }
+}
