@@ -13,4 +13,5 @@ pub mod guest_tests;
 pub mod outcome;
 pub mod plot;
 pub mod study;
+pub mod suites;
 pub mod vmm;

@@ -1,0 +1,40 @@
+# The two commands: `make run` and `make test`. `make help` lists the rest.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+ENL := $(TARGET)/x86_64-unknown-linux-gnu/release/enl
+# More options for the program behind a command, such as ARGS="--seconds 600".
+ARGS ?=
+
+.PHONY: help setup build run test fuzz prove-lab fmt clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: ## Install missing Debian packages, fetch the lab's parts
+	@tests/setup.sh
+
+build: setup ## Build everything, finish the kernel image
+	@cargo build --workspace --release --locked
+	@$(ENL) image
+
+run: build ## Boot the kernel on our host and measure its spin waits
+	@$(ENL) run $(ARGS)
+
+test: build ## Pass every test
+	@$(ENL) test $(ARGS)
+
+fuzz: setup ## Fuzz every parser, 10 minutes each; ARGS="--seconds N"
+	@tests/fuzz/run.sh --seconds 600 $(ARGS)
+
+prove-lab: build ## Start the lab 50 times in a row; ARGS="--starts N --cpus N"
+	@$(ENL) prove-lab $(ARGS)
+
+fmt: ## Format the code
+	@cargo fmt --all
+
+clean: ## Remove all that was built, measured and fetched
+	@cargo clean

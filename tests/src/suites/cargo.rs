@@ -1,0 +1,85 @@
+//! Suites that `cargo` and scripts run: their output goes to the terminal, and every test of it becomes
+//! a case.
+
+use std::io::{BufRead, BufReader, Write as _};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::outcome::{Case, Suite};
+
+/// Runs `command`, shows what it prints, and turns libtest's lines into cases.
+///
+/// A command that fails without naming a failed test, or runs no test at all, is a failed case itself.
+pub fn run(name: &str, command: &mut Command) -> Result<Suite> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    let stdout = child.stdout.take().context("no pipe to the command")?;
+    let mut output = String::new();
+    let mut lines = BufReader::new(stdout);
+    let mut line = Vec::new();
+    // Bytes, not UTF-8: a test may print anything.
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        std::io::stdout().write_all(&line)?;
+        output.push_str(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+    let status = child.wait()?;
+    let mut cases = libtest_cases(&output);
+    let failed = cases.iter().any(|case| case.verdict == crate::events::Verdict::Fail);
+    if !status.success() && !failed {
+        cases.push(Case::fail(name, format!("ended with {status}")));
+    } else if cases.is_empty() {
+        cases.push(Case::fail(name, "ran no test"));
+    }
+    Ok(Suite { name: name.into(), cases })
+}
+
+/// The tests in libtest's output: `test NAME ... ok|FAILED|ignored[, reason]`.
+fn libtest_cases(output: &str) -> Vec<Case> {
+    let case = |line: &str| {
+        let (name, verdict) = line.trim_end().strip_prefix("test ")?.rsplit_once(" ... ")?;
+        match verdict.split_once(", ").unwrap_or((verdict, "ignored")) {
+            ("ok", _) => Some(Case::pass(name)),
+            ("FAILED", _) => Some(Case::fail(name, "see the output above")),
+            ("ignored", why) => Some(Case::skip(name, why)),
+            _ => None,
+        }
+    };
+    output.lines().filter_map(case).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Verdict;
+
+    #[test]
+    fn libtest_lines_become_cases() {
+        let output = "running 3 tests\ntest a::b ... ok\ntest c ... FAILED\n\
+            test d ... ignored, needs KVM\ntest src/lib.rs - x (line 7) - compile ... ok\n\
+            test result: FAILED. 1 passed; 1 failed\n";
+        let verdicts: Vec<_> = libtest_cases(output).iter().map(|case| case.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Pass, Verdict::Fail, Verdict::Skip, Verdict::Pass]);
+        assert_eq!(libtest_cases(output)[2].reason, "needs KVM");
+    }
+
+    #[test]
+    fn a_command_that_fails_or_runs_nothing_is_a_failed_case() {
+        for script in ["exit 3", "true", "echo 'test a ... ok'; exit 1"] {
+            let suite = run("suite", Command::new("sh").args(["-c", script])).unwrap();
+            let failed = suite.cases.iter().filter(|case| case.verdict == Verdict::Fail).count();
+            assert_eq!(failed, 1, "{script}");
+        }
+    }
+
+    #[test]
+    fn output_that_is_not_text_does_not_stop_it() {
+        let script = r"printf '\377\376\n'; echo 'test a ... ok'";
+        let suite = run("suite", Command::new("sh").args(["-c", script])).unwrap();
+        assert_eq!(suite.cases[0].verdict, Verdict::Pass);
+    }
+}

@@ -1,0 +1,3 @@
+//! The suites of `make test`.
+
+pub mod cargo;
