@@ -1,7 +1,7 @@
 //! Suites that `cargo` and scripts run: their output goes to the terminal, and every test of it becomes
 //! a case.
 
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -23,8 +23,9 @@ pub fn run(name: &str, command: &mut Command) -> Result<Suite> {
     let mut line = Vec::new();
     // Bytes, not UTF-8: a test may print anything.
     while lines.read_until(b'\n', &mut line)? > 0 {
-        std::io::stdout().write_all(&line)?;
-        output.push_str(&String::from_utf8_lossy(&line));
+        let text = String::from_utf8_lossy(&line);
+        print!("{text}");
+        output.push_str(&text);
         line.clear();
     }
     let status = child.wait()?;
