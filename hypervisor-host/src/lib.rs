@@ -2,4 +2,6 @@
 
 #![deny(missing_docs)]
 
+pub mod acpi;
 pub mod layout;
+pub mod loader;

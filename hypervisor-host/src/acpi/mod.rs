@@ -1,0 +1,98 @@
+//! The ACPI tables: how a guest finds its processors, COM1, VMBus, and how to power off and reset.
+//!
+//! RSDP, XSDT, FADT (hardware-reduced), MADT and DSDT, one after the other in the area that
+//! [`layout::ACPI_START`] reserves. Section numbers are those of ACPI 6.5. The tables' formats come
+//! from rust-vmm's `acpi_tables`; what it lacks is added in `madt` and `dsdt`.
+
+mod dsdt;
+mod fadt;
+mod madt;
+#[cfg(test)]
+mod tests;
+
+use acpi_tables::Aml;
+use acpi_tables::rsdp::Rsdp;
+use acpi_tables::xsdt::XSDT;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+
+use crate::layout;
+
+const OEM_ID: [u8; 6] = *b"ENLTEN";
+const OEM_TABLE_ID: [u8; 8] = *b"HYPRHOST";
+const OEM_REVISION: u32 = 1;
+/// Tables start at multiples of this (§5.2.5.1 asks it of the RSDP).
+const TABLE_ALIGNMENT: u64 = 16;
+
+/// Why the tables could not be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcpiError {
+    /// No processors, or more than [`layout::MAX_VPS`].
+    #[error("cannot describe {0} virtual processors in the ACPI tables; use 1 to {max}", max = layout::MAX_VPS)]
+    VpCount(u32),
+    /// The tables are larger than the area reserved for them.
+    #[error(
+        "the ACPI tables take more than the {0} bytes reserved for them; use fewer virtual processors"
+    )]
+    NoRoom(u64),
+    /// The area for the tables is not RAM.
+    #[error("the guest has no RAM at {0:#x} for its ACPI tables; give more --memory")]
+    NoRam(u64),
+}
+
+/// Writes the tables for `vps` virtual processors, whose APIC ids are 0 to `vps - 1`.
+///
+/// Returns where the RSDP lies.
+pub fn write_tables<M: GuestMemoryBackend>(
+    memory: &M,
+    vps: u32,
+) -> Result<GuestAddress, AcpiError> {
+    if vps == 0 || vps > layout::MAX_VPS {
+        return Err(AcpiError::VpCount(vps));
+    }
+    let mut area = Area::after_rsdp();
+    let dsdt = area.add(memory, &dsdt::bytes(vps))?;
+    let fadt = area.add(memory, &fadt::bytes(dsdt))?;
+    let madt = area.add(memory, &madt::bytes(vps))?;
+    let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
+    xsdt.add_entry(fadt);
+    xsdt.add_entry(madt);
+    let xsdt = area.add(memory, &to_bytes(&xsdt))?;
+    let rsdp = to_bytes(&Rsdp::new(OEM_ID, xsdt));
+    memory.write_slice(&rsdp, layout::ACPI_START).map_err(|_| no_ram(layout::ACPI_START.0))?;
+    Ok(layout::ACPI_START)
+}
+
+/// The part of the reserved area that has no table yet.
+struct Area {
+    next: u64,
+}
+
+impl Area {
+    /// All of the area, less the RSDP at its start.
+    fn after_rsdp() -> Self {
+        Self { next: layout::ACPI_START.0 + (Rsdp::len() as u64).next_multiple_of(TABLE_ALIGNMENT) }
+    }
+
+    /// Writes a table and returns its address.
+    fn add<M: GuestMemoryBackend>(&mut self, memory: &M, table: &[u8]) -> Result<u64, AcpiError> {
+        let address = self.next;
+        let bytes = (table.len() as u64).next_multiple_of(TABLE_ALIGNMENT);
+        if bytes > layout::ACPI_END.0 - address {
+            return Err(AcpiError::NoRoom(layout::ACPI_END.0 - layout::ACPI_START.0));
+        }
+        memory.write_slice(table, GuestAddress(address)).map_err(|_| no_ram(address))?;
+        self.next = address + bytes;
+        Ok(address)
+    }
+}
+
+fn no_ram(address: u64) -> AcpiError {
+    AcpiError::NoRam(address)
+}
+
+fn to_bytes(table: &dyn Aml) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    table.to_aml_bytes(&mut bytes);
+    bytes
+}
