@@ -1,0 +1,216 @@
+//! A processor for tests on a host, with a hypervisor behind it that misbehaves on request.
+
+#![expect(unsafe_code, reason = "implements a trait of unsafe functions")]
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+
+use hv_abi::cpuid::{
+    Features, HV_CPUID_ENLIGHTENMENT_INFO, HV_CPUID_FEATURES, HV_CPUID_IMPLEMENTATION_LIMITS,
+    HV_CPUID_INTERFACE, HV_CPUID_MIN, HV_CPUID_VENDOR_AND_MAX_FUNCTIONS, HV_INTERFACE_SIGNATURE,
+    HV_VENDOR_MICROSOFT, HYPERVISOR_PRESENT_ECX_BIT, Privileges,
+};
+
+use super::{Cpu, CpuidResult, FastRegisters};
+use crate::lock::TasLock;
+use crate::spin_wait::Bare;
+
+/// A hypercall as the fake saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FakeCall {
+    /// Where the page was called.
+    pub page: usize,
+    /// RCX, the input value.
+    pub rcx: u64,
+    /// RDX, R8 and, for [`Cpu::hypercall_xmm`], XMM0 to XMM5.
+    pub registers: FastRegisters,
+    /// Whether XMM registers were loaded.
+    pub xmm: bool,
+}
+
+/// Decides the result value (RAX) of a hypercall.
+pub type CallHandler = fn(&FakeCall) -> u64;
+/// Decides what a register reads, given what it would read.
+pub type MsrFilter = fn(msr: u32, value: u64) -> u64;
+/// Runs before each reading of the time stamp counter, as the hypervisor on another processor would.
+pub type TscHook = fn();
+
+#[derive(Debug)]
+struct State {
+    leaves: BTreeMap<u32, CpuidResult>,
+    msrs: BTreeMap<u32, u64>,
+    calls: Vec<FakeCall>,
+    msr_writes: Vec<(u32, u64)>,
+    msr_reads: Vec<u32>,
+    tsc: u64,
+    on_call: Option<CallHandler>,
+    on_rdmsr: Option<MsrFilter>,
+    on_wrmsr: Option<MsrFilter>,
+    on_rdtsc: Option<TscHook>,
+}
+
+/// The processor. Use a reference to it as the [`Cpu`]; a `static` will do.
+///
+/// - A leaf that was not set reads as zeros.
+/// - A register that was neither set nor written faults: it panics, as hardware would.
+/// - A hypercall succeeds, with all elements of a rep call done, unless [`FakeCpu::on_call`] says otherwise.
+#[derive(Debug)]
+pub struct FakeCpu {
+    state: TasLock<State, Bare>,
+}
+
+impl FakeCpu {
+    /// A processor without a hypervisor.
+    pub const fn new() -> Self {
+        let state = State {
+            leaves: BTreeMap::new(),
+            msrs: BTreeMap::new(),
+            calls: Vec::new(),
+            msr_writes: Vec::new(),
+            msr_reads: Vec::new(),
+            tsc: 0,
+            on_call: None,
+            on_rdmsr: None,
+            on_wrmsr: None,
+            on_rdtsc: None,
+        };
+        Self { state: TasLock::new(state) }
+    }
+
+    /// Puts a hypervisor with the Hyper-V interface under the processor: `privileges`, `features`, and
+    /// `spin_threshold` in EBX of leaf `0x4000_0004`; all registers of this crate read 0.
+    pub fn with_hyperv(&self, privileges: Privileges, features: Features, spin_threshold: u32) {
+        let [ebx, ecx, edx] = words(HV_VENDOR_MICROSOFT);
+        let leaf = |eax, ebx, ecx, edx| CpuidResult { eax, ebx, ecx, edx };
+        self.set_leaf(1, leaf(0, 0, 1 << HYPERVISOR_PRESENT_ECX_BIT, 0));
+        self.set_leaf(HV_CPUID_VENDOR_AND_MAX_FUNCTIONS, leaf(HV_CPUID_MIN, ebx, ecx, edx));
+        self.set_leaf(HV_CPUID_INTERFACE, leaf(HV_INTERFACE_SIGNATURE, 0, 0, 0));
+        let bits = privileges.bits();
+        self.set_leaf(
+            HV_CPUID_FEATURES,
+            leaf(bits as u32, (bits >> 32) as u32, 0, features.bits()),
+        );
+        self.set_leaf(HV_CPUID_ENLIGHTENMENT_INFO, leaf(0, spin_threshold, 0, 0));
+        self.set_leaf(HV_CPUID_IMPLEMENTATION_LIMITS, leaf(64, 64, 0, 0));
+        for msr in [0x4000_0000, 0x4000_0001, 0x4000_0002, 0x4000_0020, 0x4000_0021] {
+            self.set_msr(msr, 0);
+        }
+    }
+
+    /// What CPUID returns for a leaf.
+    pub fn set_leaf(&self, leaf: u32, result: CpuidResult) {
+        self.state.lock().leaves.insert(leaf, result);
+    }
+
+    /// What a register reads.
+    pub fn set_msr(&self, msr: u32, value: u64) {
+        self.state.lock().msrs.insert(msr, value);
+    }
+
+    /// What the time stamp counter reads next. It grows by one with each reading.
+    pub fn set_tsc(&self, tsc: u64) {
+        self.state.lock().tsc = tsc;
+    }
+
+    /// Lets `handler` decide the result of each hypercall.
+    pub fn on_call(&self, handler: CallHandler) {
+        self.state.lock().on_call = Some(handler);
+    }
+
+    /// Lets `filter` decide what registers read.
+    pub fn on_rdmsr(&self, filter: MsrFilter) {
+        self.state.lock().on_rdmsr = Some(filter);
+    }
+
+    /// Lets `filter` decide what a register holds after a write: given what was written.
+    pub fn on_wrmsr(&self, filter: MsrFilter) {
+        self.state.lock().on_wrmsr = Some(filter);
+    }
+
+    /// Runs `hook` before each reading of the time stamp counter.
+    pub fn on_rdtsc(&self, hook: TscHook) {
+        self.state.lock().on_rdtsc = Some(hook);
+    }
+
+    /// The hypercalls so far, in order.
+    pub fn calls(&self) -> Vec<FakeCall> {
+        self.state.lock().calls.clone()
+    }
+
+    /// The register writes so far, in order.
+    pub fn msr_writes(&self) -> Vec<(u32, u64)> {
+        self.state.lock().msr_writes.clone()
+    }
+
+    /// The registers read so far, in order.
+    pub fn msr_reads(&self) -> Vec<u32> {
+        self.state.lock().msr_reads.clone()
+    }
+
+    fn call(&self, call: FakeCall) -> u64 {
+        let mut state = self.state.lock();
+        state.calls.push(call);
+        let handler = state.on_call;
+        drop(state);
+        match handler {
+            Some(handler) => handler(&call),
+            // Success; the number of elements done is the number asked for, bits 43:32 in both values.
+            None => call.rcx & 0x0FFF_0000_0000,
+        }
+    }
+}
+
+impl Default for FakeCpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// EBX, ECX and EDX of a leaf with a twelve-character signature.
+pub fn words(signature: [u8; 12]) -> [u32; 3] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = signature;
+    [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_le_bytes)
+}
+
+impl Cpu for FakeCpu {
+    fn cpuid(&self, leaf: u32) -> CpuidResult {
+        self.state.lock().leaves.get(&leaf).copied().unwrap_or_default()
+    }
+
+    fn rdtsc(&self) -> u64 {
+        let hook = self.state.lock().on_rdtsc;
+        if let Some(hook) = hook {
+            hook();
+        }
+        let mut state = self.state.lock();
+        let tsc = state.tsc;
+        state.tsc = tsc.wrapping_add(1);
+        tsc
+    }
+
+    unsafe fn rdmsr(&self, msr: u32) -> u64 {
+        let mut state = self.state.lock();
+        state.msr_reads.push(msr);
+        let value = state.msrs.get(&msr).copied();
+        let value = value.unwrap_or_else(|| panic!("#GP: register {msr:#x} does not exist"));
+        state.on_rdmsr.map_or(value, |filter| filter(msr, value))
+    }
+
+    unsafe fn wrmsr(&self, msr: u32, value: u64) {
+        let mut state = self.state.lock();
+        assert!(state.msrs.contains_key(&msr), "#GP: register {msr:#x} does not exist");
+        state.msr_writes.push((msr, value));
+        let held = state.on_wrmsr.map_or(value, |filter| filter(msr, value));
+        state.msrs.insert(msr, held);
+    }
+
+    unsafe fn hypercall(&self, page: NonNull<u8>, rcx: u64, rdx: u64, r8: u64) -> u64 {
+        let registers = FastRegisters { general: [rdx, r8], ..FastRegisters::default() };
+        self.call(FakeCall { page: page.addr().get(), rcx, registers, xmm: false })
+    }
+
+    unsafe fn hypercall_xmm(&self, page: NonNull<u8>, rcx: u64, input: &FastRegisters) -> u64 {
+        self.call(FakeCall { page: page.addr().get(), rcx, registers: *input, xmm: true })
+    }
+}

@@ -1,0 +1,36 @@
+//! Spin locks that count what they wait and, if so built, tell the hypervisor of long waits.
+//!
+//! | type | order | use |
+//! | --- | --- | --- |
+//! | [`RawTasLock`] | none | test-and-test-and-set: cheapest, and whoever runs gets it |
+//! | [`RawTicketLock`] | first come, first served | fair, and so suffers most when its next owner does not run |
+//! | [`Relax`] | | turns `spin`'s own locks into such locks |
+//!
+//! The raw locks implement `lock_api::RawMutex`; [`TasLock`] and [`TicketLock`] are the ready-made mutexes.
+//! The second parameter is the strategy of [`crate::spin_wait`].
+//!
+//! Taking a free lock runs none of the strategy's code, so every strategy costs the same there.
+//!
+//! As with any spin lock, a lock that an interrupt handler takes must be taken with interrupts off elsewhere
+//! on the same processor. The locks leave the interrupt flag to the kernel.
+
+#[cfg(feature = "spin")]
+mod relax;
+mod tas;
+mod ticket;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+#[cfg(feature = "spin")]
+pub use relax::Relax;
+pub use tas::RawTasLock;
+pub use ticket::RawTicketLock;
+
+/// A mutex on [`RawTasLock`].
+#[cfg(all(feature = "lock_api", not(loom)))]
+pub type TasLock<T, W> = lock_api::Mutex<RawTasLock<W>, T>;
+
+/// A mutex on [`RawTicketLock`].
+#[cfg(all(feature = "lock_api", not(loom)))]
+pub type TicketLock<T, W> = lock_api::Mutex<RawTicketLock<W>, T>;

@@ -1,0 +1,74 @@
+//! One wait.
+
+use core::marker::PhantomData;
+
+use super::SpinWait;
+use crate::sync::spin_loop;
+
+/// One wait, from the first failed attempt until it is dropped.
+///
+/// Counts in a register and adds to the processor's counters when the wait ends or reaches its limit, so that
+/// waiting costs what a plain spin loop costs.
+///
+/// ```
+/// use hv_enlightenments::spin_wait::{Bare, Waiter};
+/// # let mut looks = 0;
+/// # let mut held = || { looks += 1; looks < 10 };
+/// let mut waiter = Waiter::<Bare>::new();
+/// while held() {
+///     waiter.relax();
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Waiter<W: SpinWait> {
+    /// Rounds not yet added to the processor's counters; less than `limit` between calls.
+    pending: u32,
+    limit: u32,
+    /// Rounds already added, saturating: the hypervisor is told no more than 32 bits.
+    counted: u32,
+    strategy: PhantomData<fn() -> W>,
+}
+
+impl<W: SpinWait> Waiter<W> {
+    /// Begins a wait.
+    pub fn new() -> Self {
+        Self { pending: 0, limit: W::limit(), counted: 0, strategy: PhantomData }
+    }
+
+    /// One round: call it each time a look at the lock finds it still held.
+    pub fn relax(&mut self) {
+        spin_loop();
+        self.pending += 1;
+        if self.pending >= self.limit {
+            self.limit_reached();
+        }
+    }
+
+    #[cold]
+    fn limit_reached(&mut self) {
+        self.flush();
+        W::limit_reached(self.counted);
+        // The threshold may have changed meanwhile.
+        self.limit = W::limit();
+    }
+
+    fn flush(&mut self) {
+        W::count(self.pending);
+        self.counted = self.counted.saturating_add(self.pending);
+        self.pending = 0;
+    }
+}
+
+impl<W: SpinWait> Default for Waiter<W> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<W: SpinWait> Drop for Waiter<W> {
+    fn drop(&mut self) {
+        if self.pending != 0 {
+            self.flush();
+        }
+    }
+}
