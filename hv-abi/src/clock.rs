@@ -3,7 +3,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `HV_REFERENCE_TSC_PAGE`: time in 100 ns is `((tsc * tsc_scale) >> 64) + tsc_offset` while
-/// `tsc_sequence` is not [`HV_REFERENCE_TSC_SEQUENCE_INVALID`] and does not change (TLFS §12.7.2).
+/// `tsc_sequence` is not [`HV_REFERENCE_TSC_SEQUENCE_INVALID`] and does not change (layout TLFS §12.7.2,
+/// formula §12.7.3). The rest of the page is reserved.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct HvReferenceTscPage {
@@ -19,5 +20,5 @@ pub struct HvReferenceTscPage {
 
 const _: () = assert!(size_of::<HvReferenceTscPage>() == 24);
 
-/// The sequence that sends a guest to [`crate::msr::HV_X64_MSR_TIME_REF_COUNT`] (TLFS §12.7.3).
+/// The sequence that sends a guest to [`crate::msr::HV_X64_MSR_TIME_REF_COUNT`] (TLFS §12.7.2).
 pub const HV_REFERENCE_TSC_SEQUENCE_INVALID: u32 = 0;

@@ -1,37 +1,40 @@
-//! Hypercalls: call codes, the input value, the result value and status codes (TLFS §3).
+//! Hypercalls: call codes, the input value, the result value and status codes.
+//!
+//! The calling convention is TLFS *Hypercall Interface* (version 6.0b: chapter 3, page set-up §3.13). Each
+//! call is the TLFS page of its own name. All numbers agree with Linux 6.1, `include/asm-generic/hyperv-tlfs.h`.
 
 use core::num::NonZeroU16;
 
-/// `HvCallFlushVirtualAddressSpace` (TLFS §9.4.2).
+/// `HvCallFlushVirtualAddressSpace`.
 pub const HV_CALL_FLUSH_VIRTUAL_ADDRESS_SPACE: u16 = 0x0002;
-/// `HvCallFlushVirtualAddressList`, a rep call (TLFS §9.4.4).
+/// `HvCallFlushVirtualAddressList`, a rep call.
 pub const HV_CALL_FLUSH_VIRTUAL_ADDRESS_LIST: u16 = 0x0003;
-/// `HvCallNotifyLongSpinWait`, simple: input `u32` spin count, `u32` reserved zero (TLFS §7.10).
+/// `HvCallNotifyLongSpinWait`, simple: input `u32` spin count, `u32` reserved zero.
 pub const HV_CALL_NOTIFY_LONG_SPIN_WAIT: u16 = 0x0008;
-/// `HvCallSendSyntheticClusterIpi` (TLFS §10.5.2).
+/// `HvCallSendSyntheticClusterIpi`.
 pub const HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI: u16 = 0x000B;
-/// `HvCallFlushVirtualAddressSpaceEx` (TLFS §9.4.3).
+/// `HvCallFlushVirtualAddressSpaceEx`.
 pub const HV_CALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX: u16 = 0x0013;
-/// `HvCallFlushVirtualAddressListEx` (TLFS §9.4.5).
+/// `HvCallFlushVirtualAddressListEx`.
 pub const HV_CALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX: u16 = 0x0014;
-/// `HvCallSendSyntheticClusterIpiEx` (TLFS §10.5.3).
+/// `HvCallSendSyntheticClusterIpiEx`.
 pub const HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI_EX: u16 = 0x0015;
-/// `HvCallPostMessage` (TLFS §11.11.1).
+/// `HvCallPostMessage`.
 pub const HV_CALL_POST_MESSAGE: u16 = 0x005C;
-/// `HvCallSignalEvent`, fast allowed (TLFS §11.11.2).
+/// `HvCallSignalEvent`, fast allowed.
 pub const HV_CALL_SIGNAL_EVENT: u16 = 0x005D;
-/// First extended call code (TLFS §3.14).
+/// First extended call code (TLFS *Extended Hypercall Interface*).
 pub const HV_EXT_CALL_QUERY_CAPABILITIES: u16 = 0x8001;
 
-/// The 64-bit hypercall input value, RCX on x64 (TLFS §3.6).
+/// The 64-bit hypercall input value, RCX on x64 (TLFS *Hypercall Inputs*).
 ///
-/// Bits 15:0 call code, 16 fast, 26:17 variable header size in 8-byte units, 31 nested,
-/// 43:32 rep count, 59:48 rep start index; the rest is zero.
+/// Bits 15:0 call code, 16 fast, 26:17 variable header size in 8-byte units, 43:32 rep count, 59:48 rep start
+/// index; the rest is zero. Bit 31, zero by the TLFS, is *nested* in later Linux (`HV_HYPERCALL_NESTED`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HypercallInput(pub u64);
 
 impl HypercallInput {
-    /// Bits that must be zero.
+    /// Bits that must be zero, whether or not bit 31 has its later meaning.
     pub const RESERVED: u64 = 0xF000_F000_7800_0000;
     const FAST: u64 = 1 << 16;
 
@@ -81,7 +84,7 @@ impl HypercallInput {
     }
 }
 
-/// The 64-bit hypercall result value, RAX on x64 (TLFS §3.8): 15:0 status, 43:32 reps complete.
+/// The 64-bit hypercall result value, RAX on x64 (TLFS *Hypercall Outputs*): 15:0 status, 43:32 reps complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HypercallResult(pub u64);
 
@@ -105,7 +108,7 @@ impl HypercallResult {
     }
 }
 
-/// A hypercall status other than success (TLFS §3.8, appendix A).
+/// A hypercall status other than success (TLFS *Hypercall Status Codes*; numbers as in Linux).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HvError(pub NonZeroU16);
 
@@ -167,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn input_value_has_the_bits_of_tlfs_3_6() {
+    fn input_value_has_the_bits_of_the_tlfs() {
         let input =
             HypercallInput::new(0x0003).fast().with_variable_header(2).with_reps(0x123, 0x456);
         assert_eq!(input.0, 0x0456_0123_0005_0003);

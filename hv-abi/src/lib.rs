@@ -1,8 +1,9 @@
 //! The contract between a Hyper-V guest and its hypervisor: constants and wire structs, nothing else.
 //!
-//! Every item cites where it comes from. *TLFS* is Microsoft's Hypervisor Top-Level Functional
-//! Specification, version 6.0b unless another is named. Where the specification is silent the
-//! public source that shows the fact is named instead.
+//! Every item, or its module's header, cites where it comes from. *TLFS* is Microsoft's Hypervisor Top-Level
+//! Functional Specification. A section number is that of version 6.0b and given only where a second source
+//! confirms it; otherwise the *title* of the topic in the published specification is given, which is the same
+//! in its HTML edition. Where the specification is silent, the public source that shows the fact is named.
 //!
 //! - [`cpuid`]: the discovery leaves from `0x4000_0000` on
 //! - [`msr`]: the synthetic model-specific registers
@@ -23,7 +24,8 @@ pub mod host;
 pub mod hypercall;
 pub mod msr;
 
-/// Bytes in a page of the hypervisor's interface (TLFS §7.2: always 4 KiB, whatever the guest uses).
+/// Bytes in a page of the hypervisor's interface (always 4 KiB, whatever the guest uses: Linux,
+/// `HV_HYP_PAGE_SIZE`).
 pub const HV_PAGE_SIZE: usize = 4096;
 /// log₂ of [`HV_PAGE_SIZE`].
 pub const HV_PAGE_SHIFT: u32 = 12;
