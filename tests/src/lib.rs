@@ -10,6 +10,7 @@
 
 pub mod events;
 pub mod guest_tests;
+pub mod lab;
 pub mod outcome;
 pub mod plot;
 pub mod study;

@@ -1,0 +1,201 @@
+//! Things to take along: a monitor that we did not write, and a guest that we did not write.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::cpio::Archive;
+use super::initramfs;
+use super::job::BatchFile;
+use super::parts::Parts;
+
+/// Debian's QEMU, as installed.
+const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+/// Where Debian puts QEMU's firmware.
+const FIRMWARE_FOLDERS: [&str; 2] = ["/usr/share/qemu", "/usr/share/seabios"];
+/// Firmware and option ROMs for `pc`, `q35` and `microvm` with `-kernel`; those that exist are taken.
+const FIRMWARE: [&str; 10] = [
+    "bios.bin",
+    "bios-256k.bin",
+    "bios-microvm.bin",
+    "pvh.bin",
+    "linuxboot.bin",
+    "linuxboot_dma.bin",
+    "multiboot.bin",
+    "multiboot_dma.bin",
+    "kvmvapic.bin",
+    "vgabios-stdvga.bin",
+];
+
+/// A monitor to take along.
+#[derive(Debug, Clone)]
+pub struct ForeignQemu {
+    /// Its program, libraries and firmware.
+    pub files: Vec<BatchFile>,
+    /// The program and the arguments it always needs; add `-accel`, `-cpu` and a machine.
+    pub argv: Vec<String>,
+    /// What `--version` says.
+    pub version: String,
+}
+
+/// The installed QEMU with all that it needs, under `qemu/`. It starts by its own dynamic loader, so it runs
+/// wherever its files are.
+///
+/// # Errors
+/// If it is not installed or a library of it is missing.
+pub fn foreign_qemu() -> Result<ForeignQemu> {
+    let mut files = vec![file(QEMU, "qemu/qemu-system-x86_64")];
+    for (name, path) in libraries(Path::new(QEMU))? {
+        files.push(file(path, format!("qemu/lib/{name}")));
+    }
+    for name in FIRMWARE {
+        let found = FIRMWARE_FOLDERS
+            .iter()
+            .map(|folder| Path::new(folder).join(name))
+            .find(|path| path.exists());
+        if let Some(path) = found {
+            files.push(file(path, format!("qemu/data/{name}")));
+        }
+    }
+    let loader = "qemu/lib/ld-linux-x86-64.so.2";
+    let argv = [loader, "--library-path", "qemu/lib", "qemu/qemu-system-x86_64", "-L", "qemu/data"];
+    let version = run(Command::new(QEMU).arg("--version"))?;
+    Ok(ForeignQemu {
+        files,
+        argv: argv.map(str::to_owned).to_vec(),
+        version: version.lines().next().unwrap_or_default().to_owned(),
+    })
+}
+
+fn file(from: impl Into<PathBuf>, to: impl Into<String>) -> BatchFile {
+    BatchFile { from: from.into(), to: to.into() }
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The shared libraries of a program, and the loader itself, by the names that it looks for.
+fn libraries(program: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    if !program.exists() {
+        bail!("{} is not there. Run tests/setup.sh to install it.", program.display());
+    }
+    parse_ldd(&run(Command::new("ldd").arg(program))?)
+}
+
+fn parse_ldd(text: &str) -> Result<BTreeMap<String, PathBuf>> {
+    let mut libraries = BTreeMap::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [name, "=>", "not", "found"] => {
+                bail!("the library {name} is missing. Run tests/setup.sh.")
+            }
+            [name, "=>", path, ..] => {
+                libraries.insert((*name).to_owned(), PathBuf::from(path));
+            }
+            [path, ..] if path.starts_with('/') => {
+                let path = PathBuf::from(path);
+                if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                    libraries.insert(name.to_owned(), path.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(libraries)
+}
+
+/// A stock Linux to take along.
+#[derive(Debug, Clone)]
+pub struct LinuxGuest {
+    /// Its kernel and its initial file system.
+    pub files: Vec<BatchFile>,
+    /// Name of the kernel among a batch's files: a bzImage.
+    pub kernel: String,
+    /// Name of the initial file system among a batch's files.
+    pub initrd: String,
+    /// The kernel command line that works best in the lab; the console is `ttyS0`.
+    pub cmdline: String,
+    /// The kernel's release.
+    pub release: String,
+    /// What its shell prompts with.
+    pub prompt: String,
+}
+
+/// What the guest's shell prompts with. No command line echoes it.
+const PROMPT: &str = "linux-guest# ";
+
+/// The first program of the Linux guest: a shell on the console; `reboot -f` ends the machine.
+fn init_script() -> String {
+    format!(
+        "#!/bin/sh\n\
+         export PATH=/bin PS1='{PROMPT}'\n\
+         mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs /dev 2>/dev/null\n\
+         echo \"LINUX-GUEST-UP $(uname -r) cpus=$(nproc)\"\n\
+         exec setsid cttyhack sh -i\n"
+    )
+}
+
+/// Debian's cloud kernel, the lab's own, with a shell on its serial console. No Hyper-V drivers are loaded.
+///
+/// # Errors
+/// If the lab's parts are missing, also where the lab itself is not needed.
+pub fn linux_guest(parts: &Parts) -> Result<LinuxGuest> {
+    let mut archive = Archive::default();
+    for directory in ["proc", "sys", "dev", "tmp"] {
+        archive.directory(directory);
+    }
+    archive.character_device("dev/console", 5, 1);
+    archive.file("init", 0o755, init_script().as_bytes());
+    initramfs::add_busybox(&mut archive, &parts.busybox)?;
+    let folder = parts.directory.join("guests");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let initrd = folder.join("linux.cpio");
+    // Written beside and renamed: another runner may be reading the old one.
+    let fresh = folder.join(format!("linux.cpio.{}", std::process::id()));
+    fs::write(&fresh, archive.finish())
+        .with_context(|| format!("cannot write {}", fresh.display()))?;
+    fs::rename(&fresh, &initrd).with_context(|| format!("cannot write {}", initrd.display()))?;
+    Ok(LinuxGuest {
+        files: vec![file(&parts.kernel, "linux/vmlinuz"), file(initrd, "linux/initrd.cpio")],
+        kernel: "linux/vmlinuz".into(),
+        initrd: "linux/initrd.cpio".into(),
+        // Without these two, nested Linux fails more often under the emulated AMD-V (docs/lab.md).
+        cmdline: "console=ttyS0 panic=-1 mitigations=off nopcid".into(),
+        release: parts.kernel_release.clone(),
+        prompt: PROMPT.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // ldd of GNU C Library 2.36.
+    const LDD: &str = "\tlinux-vdso.so.1 (0x00007ffd)\n\
+        \tlibz.so.1 => /lib/x86_64-linux-gnu/libz.so.1 (0x00007f)\n\
+        \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
+        \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+
+    #[test]
+    fn libraries_and_the_loader_are_found_and_the_vdso_is_not() {
+        let libraries = parse_ldd(LDD).unwrap();
+        let names: Vec<&str> = libraries.keys().map(String::as_str).collect();
+        assert_eq!(names, ["ld-linux-x86-64.so.2", "libc.so.6", "libz.so.1"]);
+        assert_eq!(libraries["libz.so.1"], Path::new("/lib/x86_64-linux-gnu/libz.so.1"));
+    }
+
+    #[test]
+    fn a_missing_library_is_named() {
+        let error = parse_ldd("\tlibpmem.so.1 => not found\n").unwrap_err();
+        assert!(error.to_string().contains("libpmem.so.1"));
+    }
+}
