@@ -221,3 +221,6 @@ impl<C: Cpu> Clock<C> {
         self.page.is_some()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -254,3 +254,6 @@ impl EnlightenHost {
         offered.then(|| self.port_base.checked_add(offset)).flatten()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

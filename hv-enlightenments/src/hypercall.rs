@@ -336,3 +336,6 @@ impl CallBuffer {
         })
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

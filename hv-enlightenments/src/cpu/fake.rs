@@ -3,13 +3,20 @@
 #![expect(unsafe_code, reason = "implements a trait of unsafe functions")]
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ptr::NonNull;
 
 use hv_abi::cpuid::{
     Features, HV_CPUID_ENLIGHTENMENT_INFO, HV_CPUID_FEATURES, HV_CPUID_IMPLEMENTATION_LIMITS,
     HV_CPUID_INTERFACE, HV_CPUID_MIN, HV_CPUID_VENDOR_AND_MAX_FUNCTIONS, HV_INTERFACE_SIGNATURE,
     HV_VENDOR_MICROSOFT, HYPERVISOR_PRESENT_ECX_BIT, Privileges,
+};
+
+use hv_abi::msr::{
+    HV_MSR_PAGE_ENABLE, HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL, HV_X64_MSR_REFERENCE_TSC,
+    HV_X64_MSR_TIME_REF_COUNT, HV_X64_MSR_VP_INDEX,
 };
 
 use super::{Cpu, CpuidResult, FastRegisters};
@@ -30,13 +37,12 @@ pub struct FakeCall {
 }
 
 /// Decides the result value (RAX) of a hypercall.
-pub type CallHandler = fn(&FakeCall) -> u64;
-/// Decides what a register reads, given what it would read.
-pub type MsrFilter = fn(msr: u32, value: u64) -> u64;
+type CallHandler = Arc<dyn Fn(&FakeCall) -> u64 + Send + Sync>;
+/// Decides a register's value, given what it would be.
+type MsrFilter = Arc<dyn Fn(u32, u64) -> u64 + Send + Sync>;
 /// Runs before each reading of the time stamp counter, as the hypervisor on another processor would.
-pub type TscHook = fn();
+type TscHook = Arc<dyn Fn() + Send + Sync>;
 
-#[derive(Debug)]
 struct State {
     leaves: BTreeMap<u32, CpuidResult>,
     msrs: BTreeMap<u32, u64>,
@@ -55,7 +61,8 @@ struct State {
 /// - A leaf that was not set reads as zeros.
 /// - A register that was neither set nor written faults: it panics, as hardware would.
 /// - A hypercall succeeds, with all elements of a rep call done, unless [`FakeCpu::on_call`] says otherwise.
-#[derive(Debug)]
+/// - A call with XMM registers, where the feature is not offered, panics, as hardware would raise `#UD`.
+/// - The hypercall page can't be enabled while the guest's identity is zero (TLFS §3.13).
 pub struct FakeCpu {
     state: TasLock<State, Bare>,
 }
@@ -93,7 +100,13 @@ impl FakeCpu {
         );
         self.set_leaf(HV_CPUID_ENLIGHTENMENT_INFO, leaf(0, spin_threshold, 0, 0));
         self.set_leaf(HV_CPUID_IMPLEMENTATION_LIMITS, leaf(64, 64, 0, 0));
-        for msr in [0x4000_0000, 0x4000_0001, 0x4000_0002, 0x4000_0020, 0x4000_0021] {
+        for msr in [
+            HV_X64_MSR_GUEST_OS_ID,
+            HV_X64_MSR_HYPERCALL,
+            HV_X64_MSR_VP_INDEX,
+            HV_X64_MSR_TIME_REF_COUNT,
+            HV_X64_MSR_REFERENCE_TSC,
+        ] {
             self.set_msr(msr, 0);
         }
     }
@@ -114,23 +127,23 @@ impl FakeCpu {
     }
 
     /// Lets `handler` decide the result of each hypercall.
-    pub fn on_call(&self, handler: CallHandler) {
-        self.state.lock().on_call = Some(handler);
+    pub fn on_call(&self, handler: impl Fn(&FakeCall) -> u64 + Send + Sync + 'static) {
+        self.state.lock().on_call = Some(Arc::new(handler));
     }
 
-    /// Lets `filter` decide what registers read.
-    pub fn on_rdmsr(&self, filter: MsrFilter) {
-        self.state.lock().on_rdmsr = Some(filter);
+    /// Lets `filter` decide what registers read, given number and value.
+    pub fn on_rdmsr(&self, filter: impl Fn(u32, u64) -> u64 + Send + Sync + 'static) {
+        self.state.lock().on_rdmsr = Some(Arc::new(filter));
     }
 
-    /// Lets `filter` decide what a register holds after a write: given what was written.
-    pub fn on_wrmsr(&self, filter: MsrFilter) {
-        self.state.lock().on_wrmsr = Some(filter);
+    /// Lets `filter` decide what a register holds after a write, given number and value written.
+    pub fn on_wrmsr(&self, filter: impl Fn(u32, u64) -> u64 + Send + Sync + 'static) {
+        self.state.lock().on_wrmsr = Some(Arc::new(filter));
     }
 
     /// Runs `hook` before each reading of the time stamp counter.
-    pub fn on_rdtsc(&self, hook: TscHook) {
-        self.state.lock().on_rdtsc = Some(hook);
+    pub fn on_rdtsc(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.state.lock().on_rdtsc = Some(Arc::new(hook));
     }
 
     /// The hypercalls so far, in order.
@@ -151,13 +164,19 @@ impl FakeCpu {
     fn call(&self, call: FakeCall) -> u64 {
         let mut state = self.state.lock();
         state.calls.push(call);
-        let handler = state.on_call;
+        let handler = state.on_call.clone();
         drop(state);
         match handler {
             Some(handler) => handler(&call),
             // Success; the number of elements done is the number asked for, bits 43:32 in both values.
             None => call.rcx & 0x0FFF_0000_0000,
         }
+    }
+}
+
+impl fmt::Debug for FakeCpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeCpu").finish_non_exhaustive()
     }
 }
 
@@ -179,7 +198,7 @@ impl Cpu for FakeCpu {
     }
 
     fn rdtsc(&self) -> u64 {
-        let hook = self.state.lock().on_rdtsc;
+        let hook = self.state.lock().on_rdtsc.clone();
         if let Some(hook) = hook {
             hook();
         }
@@ -194,14 +213,21 @@ impl Cpu for FakeCpu {
         state.msr_reads.push(msr);
         let value = state.msrs.get(&msr).copied();
         let value = value.unwrap_or_else(|| panic!("#GP: register {msr:#x} does not exist"));
-        state.on_rdmsr.map_or(value, |filter| filter(msr, value))
+        let filter = state.on_rdmsr.clone();
+        drop(state);
+        filter.map_or(value, |filter| filter(msr, value))
     }
 
     unsafe fn wrmsr(&self, msr: u32, value: u64) {
         let mut state = self.state.lock();
         assert!(state.msrs.contains_key(&msr), "#GP: register {msr:#x} does not exist");
         state.msr_writes.push((msr, value));
-        let held = state.on_wrmsr.map_or(value, |filter| filter(msr, value));
+        let anonymous = state.msrs.get(&HV_X64_MSR_GUEST_OS_ID).is_none_or(|&id| id == 0);
+        let accepted = match msr {
+            HV_X64_MSR_HYPERCALL if anonymous => value & !HV_MSR_PAGE_ENABLE,
+            _ => value,
+        };
+        let held = state.on_wrmsr.as_ref().map_or(accepted, |filter| filter(msr, accepted));
         state.msrs.insert(msr, held);
     }
 
@@ -211,6 +237,8 @@ impl Cpu for FakeCpu {
     }
 
     unsafe fn hypercall_xmm(&self, page: NonNull<u8>, rcx: u64, input: &FastRegisters) -> u64 {
+        let features = Features::from_bits_retain(self.cpuid(HV_CPUID_FEATURES).edx);
+        assert!(features.contains(Features::HYPERCALL_XMM_INPUT), "#UD: no XMM input");
         self.call(FakeCall { page: page.addr().get(), rcx, registers: *input, xmm: true })
     }
 }

@@ -1,6 +1,6 @@
 //! The processor as this crate sees it: five instructions behind a trait.
 //!
-//! A kernel uses [`X86Cpu`]; tests use [`fake::FakeCpu`], which misbehaves the way hypervisors may.
+//! A kernel uses [`X86Cpu`]; tests use `fake::FakeCpu` (feature `fake`), which misbehaves the way hypervisors may.
 
 #![expect(unsafe_code, reason = "declares and forwards instructions that can do anything")]
 
