@@ -33,6 +33,9 @@ pub mod lock;
 pub mod memory;
 pub mod spin_wait;
 mod sync;
+#[cfg(all(test, not(loom)))]
+#[expect(unsafe_code, reason = "enables a hypercall page")]
+mod test_platform;
 pub mod vp;
 
 pub use clock::{Clock, ReferenceTscPage};

@@ -1,1 +1,217 @@
+#![expect(unsafe_code, reason = "takes locks by hand and races on what they protect")]
 
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+use std::thread;
+
+use lock_api::{RawMutex, RawMutexFair};
+
+use super::*;
+use crate::spin_wait::{Bare, Enlightened, Plain, SpinWait};
+use crate::test_platform::test_platform;
+
+/// A strategy of which nothing may be used.
+struct Untouchable;
+
+impl SpinWait for Untouchable {
+    fn limit() -> u32 {
+        panic!("an uncontended lock waited")
+    }
+
+    fn count(_rounds: u32) {
+        panic!("an uncontended lock counted")
+    }
+
+    fn limit_reached(_rounds: u32) {
+        panic!("an uncontended lock notified")
+    }
+
+    fn count_unbounded() -> u64 {
+        panic!("an uncontended lock counted")
+    }
+}
+
+fn lock_and_unlock<R: RawMutex>() {
+    let lock = lock_api::Mutex::<R, u32>::new(0);
+    for expected in 0..1000 {
+        let mut value = lock.lock();
+        assert_eq!(*value, expected);
+        assert!(lock.is_locked());
+        assert!(lock.try_lock().is_none());
+        *value += 1;
+    }
+    assert!(!lock.is_locked());
+    *lock.try_lock().unwrap() += 1;
+    assert_eq!(lock.into_inner(), 1001);
+}
+
+#[test]
+fn an_uncontended_lock_runs_none_of_the_strategys_code() {
+    lock_and_unlock::<RawTasLock<Untouchable>>();
+    lock_and_unlock::<RawTicketLock<Untouchable>>();
+}
+
+#[cfg(feature = "spin")]
+#[test]
+fn an_uncontended_lock_of_spin_runs_none_of_the_strategys_code() {
+    let lock = spin::mutex::SpinMutex::<_, Relax<Untouchable>>::new(0);
+    (0..1000).for_each(|_| *lock.lock() += 1);
+    assert_eq!(*lock.lock(), 1000);
+}
+
+#[test]
+fn locks_live_in_statics() {
+    static TAS: TasLock<u32, Bare> = TasLock::new(1);
+    static TICKET: TicketLock<u32, Bare> = TicketLock::new(2);
+    assert_eq!(*TAS.lock() + *TICKET.lock(), 3);
+    assert_eq!(size_of::<RawTasLock<Bare>>(), 1);
+    assert_eq!(size_of::<RawTicketLock<Bare>>(), 8);
+}
+
+#[test]
+fn tickets_wrap() {
+    let lock = RawTicketLock::<Untouchable>::starting_at(u32::MAX - 2);
+    for _ in 0..3 {
+        lock.acquire();
+        assert!(!lock.try_acquire());
+        assert_eq!(lock.queue_length(), 1);
+        // SAFETY: taken above.
+        unsafe { lock.release() };
+        assert!(lock.try_acquire());
+        // SAFETY: taken above.
+        unsafe { lock.release() };
+        assert!(!lock.is_held());
+    }
+}
+
+#[test]
+fn a_fair_unlock_frees_a_ticket_lock() {
+    let lock = TicketLock::<(), Untouchable>::new(());
+    lock_api::MutexGuard::unlock_fair(lock.lock());
+    assert!(!lock.is_locked());
+    fn is_fair<R: RawMutexFair>() {}
+    is_fair::<RawTicketLock<Bare>>();
+}
+
+/// A count that only mutual exclusion keeps right.
+struct Racy(UnsafeCell<u64>);
+
+// SAFETY: every use is under a lock; that this works is what is tested.
+unsafe impl Sync for Racy {}
+
+impl Racy {
+    fn add_one(&self) {
+        // SAFETY: the caller holds the lock.
+        let value = unsafe { self.0.get().read() };
+        // SAFETY: as above.
+        unsafe { self.0.get().write(value + 1) };
+    }
+}
+
+const THREADS: u64 = 4;
+
+/// Threads that add under a lock; more threads than processors, so that holders are preempted.
+fn race<R: RawMutex + Sync>(each: u64) {
+    let (lock, count) = (R::INIT, Racy(UnsafeCell::new(0)));
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for _ in 0..each {
+                    let guard = lock.lock();
+                    count.add_one();
+                    // SAFETY: taken above.
+                    unsafe { lock.unlock(guard) };
+                }
+            });
+        }
+    });
+    assert_eq!(count.0.into_inner(), THREADS * each);
+    assert!(!lock.is_locked());
+}
+
+#[test]
+fn threads_exclude_one_another_with_test_and_set() {
+    race::<RawTasLock<Bare>>(500_000);
+}
+
+/// Hypervisors and guests agree on the number of notifications, whatever the race.
+#[test]
+fn notifications_counted_are_the_calls_made_under_contention() {
+    test_platform!(Kernel);
+    Kernel::enable(64);
+    // What a hypervisor would do, and what makes a contended ticket lock finish on a small machine.
+    CPU.on_call(|_| {
+        thread::yield_now();
+        0
+    });
+    race::<RawTasLock<Enlightened<Kernel>>>(100_000);
+    race::<RawTicketLock<Enlightened<Kernel>>>(25_000);
+    let counts = Kernel::counts();
+    assert_eq!(counts.notifications, Kernel::calls().len() as u64);
+    assert!(counts.iterations >= counts.notifications * 64);
+    assert!(counts.notifications > 0, "no wait was long: the test shows nothing");
+}
+
+#[cfg(feature = "spin")]
+#[test]
+fn notifications_of_spins_lock_are_the_calls_made_under_contention() {
+    test_platform!(Kernel);
+    Kernel::enable(64);
+    CPU.on_call(|_| {
+        thread::yield_now();
+        0
+    });
+    let lock = spin::mutex::SpinMutex::<u64, Relax<Enlightened<Kernel>>>::new(0);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| (0..100_000).for_each(|_| *lock.lock() += 1));
+        }
+    });
+    assert_eq!(*lock.lock(), THREADS * 100_000);
+    let counts = Kernel::counts();
+    assert_eq!(counts.notifications, Kernel::calls().len() as u64);
+    assert!(counts.notifications <= counts.iterations / 64);
+    assert!(counts.notifications > 0, "no wait was long: the test shows nothing");
+}
+
+#[test]
+fn plain_waits_under_contention_are_counted_and_not_reported() {
+    test_platform!(Kernel);
+    Kernel::enable(1);
+    race::<RawTasLock<Plain<Kernel>>>(200_000);
+    assert_eq!(Kernel::counts().notifications, 0);
+    assert!(Kernel::calls().is_empty());
+}
+
+#[test]
+fn a_ticket_lock_serves_in_order_of_arrival() {
+    // Waiters that yield, so that the order and not the scheduler decides how long this takes.
+    test_platform!(Kernel);
+    Kernel::enable(1);
+    CPU.on_call(|_| {
+        thread::yield_now();
+        0
+    });
+    let lock = RawTicketLock::<Enlightened<Kernel>>::new();
+    let order = std::sync::Mutex::new(Vec::new());
+    lock.acquire();
+    thread::scope(|scope| {
+        for number in 0..16 {
+            let (lock, order) = (&lock, &order);
+            scope.spawn(move || {
+                lock.acquire();
+                order.lock().unwrap().push(number);
+                // SAFETY: taken above.
+                unsafe { lock.release() };
+            });
+            // The next one comes only when this one stands in line.
+            while lock.queue_length() != number + 2 {
+                thread::yield_now();
+            }
+        }
+        // SAFETY: taken above.
+        unsafe { lock.release() };
+    });
+    assert_eq!(order.into_inner().unwrap(), Vec::from_iter(0..16));
+    assert_eq!(lock.queue_length(), 0);
+}

@@ -74,10 +74,17 @@ impl<W> RawTicketLock<W> {
         self.serving.store(serving.wrapping_add(1), Ordering::Release);
     }
 
+    /// How many hold the lock or wait for it; out of date at once.
+    pub fn queue_length(&self) -> u32 {
+        // In this order, so that the result is too large rather than negative.
+        let serving = self.serving.load(Ordering::Acquire);
+        self.next.load(Ordering::Relaxed).wrapping_sub(serving)
+    }
+
     /// Whether the lock is held; out of date at once.
     #[inline]
     pub fn is_held(&self) -> bool {
-        self.serving.load(Ordering::Relaxed) != self.next.load(Ordering::Relaxed)
+        self.queue_length() != 0
     }
 }
 
