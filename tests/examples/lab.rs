@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use tests::lab::{self, Batch, Exit, Job, Lab, LabConfig, Progress, Stream};
+use tests::lab::{self, Batch, Exit, Job, Lab, LabConfig, Progress, Step, Stream};
 
 fn main() -> ExitCode {
     lab::agent::become_agent_if_asked();
@@ -21,11 +21,17 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode> {
     let mut words = std::env::args().skip(1).peekable();
-    let (mut batch, mut starts, mut timeout) = (Batch::new(1), 0, 60);
+    let (mut batch, mut starts, mut timeout, mut script) = (Batch::new(1), 0, 60, Vec::new());
     while let Some(word) = words.next_if(|word| word.starts_with("--")) {
         let mut value = || words.next().with_context(|| format!("{word} needs a value"));
         match word.as_str() {
             "--cpus" => batch.cpus = value()?.parse()?,
+            "--send" => {
+                let value = value()?;
+                let (prompt, text) = value.split_once(':').context("--send PROMPT:TEXT")?;
+                script.push(Step::WaitFor(prompt.into()));
+                script.push(Step::Send(format!("{text}\n")));
+            }
             "--timeout" => timeout = value()?.parse()?,
             "--starts" => starts = value()?.parse()?,
             "--file" => {
@@ -39,7 +45,9 @@ fn run() -> Result<ExitCode> {
         }
     }
     let command: Vec<String> = words.collect();
-    batch.job(Job::new(command.join(" "), command).timeout(timeout));
+    let mut job = Job::new(command.join(" "), command).timeout(timeout);
+    job.stdin = script;
+    batch.job(job);
     let lab = Lab::new(LabConfig::new()?)?;
     if starts > 0 { prove(&lab, starts, &batch) } else { once(&lab, &batch) }
 }

@@ -168,8 +168,8 @@ pub fn linux_guest(parts: &Parts) -> Result<LinuxGuest> {
         files: vec![file(&parts.kernel, "linux/vmlinuz"), file(initrd, "linux/initrd.cpio")],
         kernel: "linux/vmlinuz".into(),
         initrd: "linux/initrd.cpio".into(),
-        // Without these two, nested Linux fails more often under the emulated AMD-V (docs/lab.md).
-        cmdline: "console=ttyS0 panic=-1 mitigations=off nopcid".into(),
+        // quiet: each character costs an exit. Without the two before it, nested Linux fails more often under the emulated AMD-V (docs/lab.md).
+        cmdline: "console=ttyS0 panic=-1 mitigations=off nopcid quiet".into(),
         release: parts.kernel_release.clone(),
         prompt: PROMPT.into(),
     })

@@ -140,12 +140,9 @@ impl BatchRun<'_> {
     fn all(&mut self) -> Result<()> {
         let mut starts = 0;
         while self.result.jobs.len() < self.batch.jobs.len() {
-            let console = self.folder.console_log(starts);
-            let lost = self.one_start(starts)?;
-            let Some((reason, job)) = lost else {
-                self.folder.discard_console_log(starts);
-                continue;
-            };
+            // No loss: all jobs are done.
+            let Some((reason, job)) = self.one_start(starts)? else { continue };
+            let console = self.folder.keep_console_log(starts);
             let again = starts < self.lab.config.max_restarts;
             let restart = Restart { reason, job, console_log: console };
             (self.progress)(Progress::LabLost { restart: &restart, again });

@@ -23,9 +23,8 @@ impl Folder {
         remove_orphans(lab);
         let stem = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = Self { path: lab.join(format!("run-{stem}")), logs: lab.join("logs"), stem };
-        for path in [&folder.path, &folder.logs] {
-            fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
-        }
+        fs::create_dir_all(&folder.path)
+            .with_context(|| format!("cannot make {}", folder.path.display()))?;
         let path = folder.initrd();
         fs::write(&path, initrd).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(folder)
@@ -41,14 +40,17 @@ impl Folder {
         self.path.join("qemu.log")
     }
 
-    /// The lab's kernel log in its start with this number.
+    /// The lab's kernel log in its start with this number, while the batch runs.
     pub(super) fn console_log(&self, start: u32) -> PathBuf {
-        self.logs.join(format!("{}-{start}.log", self.stem))
+        self.path.join(format!("console-{start}.log"))
     }
 
-    /// Removes the kernel log of a lab that did what it should.
-    pub(super) fn discard_console_log(&self, start: u32) {
-        let _best_effort = fs::remove_file(self.console_log(start));
+    /// Keeps the kernel log of a lab that was lost; returns its lasting place.
+    pub(super) fn keep_console_log(&self, start: u32) -> PathBuf {
+        let kept = self.logs.join(format!("{}-{start}.log", self.stem));
+        let moved = fs::create_dir_all(&self.logs)
+            .and_then(|()| fs::rename(self.console_log(start), &kept));
+        if moved.is_ok() { kept } else { self.console_log(start) }
     }
 }
 
@@ -78,6 +80,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_log_that_is_kept_outlives_the_batch() {
+        let lab = std::env::temp_dir().join(format!("enl-folder-log-{}", std::process::id()));
+        let folder = Folder::new(&lab, b"").unwrap();
+        for start in 0..2 {
+            fs::write(folder.console_log(start), start.to_string()).unwrap();
+        }
+        let kept = folder.keep_console_log(1);
+        drop(folder);
+        assert_eq!(fs::read(&kept).unwrap(), b"1");
+        assert_eq!(fs::read_dir(kept.parent().unwrap()).unwrap().count(), 1);
+        fs::remove_dir_all(lab).unwrap();
+    }
+
+    #[test]
     fn a_folder_goes_with_its_batch_and_orphans_go_with_the_next_one() {
         let lab = std::env::temp_dir().join(format!("enl-folder-{}", std::process::id()));
         // Above the kernel's largest process number.
@@ -90,7 +106,7 @@ mod tests {
         assert!(!orphan.exists() && lab.join("kernel").exists());
         drop((folder, other));
         let left: Vec<_> = fs::read_dir(&lab).unwrap().flatten().map(|e| e.file_name()).collect();
-        assert_eq!(left.len(), 2, "{left:?}");
+        assert_eq!(left, ["kernel"]);
         fs::remove_dir_all(lab).unwrap();
     }
 }
