@@ -1,1 +1,30 @@
-//! Stub.
+//! The kernel's logic that needs no processor of its own: everything here builds and tests on the host.
+//!
+//! The freestanding program (`main.rs` and its modules) supplies the machine: physical memory through
+//! [`phys::PhysMemory`], page-table frames through [`paging::TableMemory`]. What comes from outside the
+//! kernel (boot information, ACPI tables, the command line) is parsed here and never trusted.
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod acpi;
+pub mod backtrace;
+pub mod boot;
+pub mod cmdline;
+pub mod event;
+pub mod fixed;
+pub mod frames;
+pub mod memory_map;
+pub mod paging;
+pub mod phys;
+pub mod symbols;
+
+/// Most virtual processors that the kernel runs.
+pub const MAX_VPS: usize = 64;
+
+/// Bytes in a page and in a frame.
+pub const PAGE_SIZE: u64 = 4096;

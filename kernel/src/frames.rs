@@ -1,0 +1,224 @@
+//! The frame allocator: one bit for each frame, written only once the frame is first handed out.
+//!
+//! *Theory.* A bitmap of all of RAM would have to be filled at boot, and every page of it that is touched
+//! may cost an exit under a hypervisor. So each range of RAM keeps a mark: frames from the mark on were
+//! never handed out and have no valid bit yet.
+//!
+//! *Practice.* An allocation takes the frame at the mark; only when the marks have reached their ends are
+//! the bits searched for frames that came back.
+
+use crate::PAGE_SIZE;
+use crate::fixed::List;
+use crate::memory_map::Range;
+
+/// Most ranges of RAM.
+pub const MAX_RANGES: usize = 32;
+
+/// Why a frame can't be given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreeError {
+    /// No frame of this allocator begins at the address.
+    Unknown,
+    /// The frame is not in use: it was never handed out, or given back already.
+    NotInUse,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Extent {
+    /// First frame number.
+    first: u64,
+    /// Frames.
+    count: u64,
+    /// Frames from `first` on that were handed out at least once.
+    marked: u64,
+    /// Index of the first frame's bit.
+    bit: u64,
+    /// Frames below the mark that came back.
+    returned: u64,
+}
+
+/// Hands out frames of RAM.
+pub struct FrameAllocator<'a> {
+    extents: List<Extent, MAX_RANGES>,
+    bits: &'a mut [u64],
+    free: u64,
+    total: u64,
+}
+
+impl<'a> FrameAllocator<'a> {
+    /// Words of bitmap for `ranges`.
+    pub fn bitmap_words(ranges: &[Range]) -> usize {
+        let frames: u64 = ranges.iter().map(|range| range.inner_pages().len() / PAGE_SIZE).sum();
+        frames.div_ceil(64) as usize
+    }
+
+    /// An allocator of the frames in `ranges`; what is beyond [`MAX_RANGES`] or beyond the bits
+    /// is left out. The bits may have any value.
+    pub fn new(ranges: &[Range], bits: &'a mut [u64]) -> Self {
+        let mut extents = List::new();
+        let mut total = 0;
+        for range in ranges.iter().map(Range::inner_pages) {
+            let room = bits.len() as u64 * 64 - total;
+            let count = (range.len() / PAGE_SIZE).min(room);
+            let first = range.start / PAGE_SIZE;
+            if extents.push(Extent { first, count, bit: total, ..Extent::default() }).is_err() {
+                break;
+            }
+            total += count;
+        }
+        Self { extents, bits, free: total, total }
+    }
+
+    /// Frames that can be handed out.
+    pub fn free_frames(&self) -> u64 {
+        self.free
+    }
+
+    /// Frames, in use or not.
+    pub fn total_frames(&self) -> u64 {
+        self.total
+    }
+
+    /// Hands out a frame and gives its address. Its content is whatever it is.
+    pub fn allocate(&mut self) -> Option<u64> {
+        self.allocate_contiguous(1, 1).or_else(|| self.reuse())
+    }
+
+    /// Hands out `count` frames in a row that were never handed out before. The address of the first
+    /// is a multiple of `align_frames` frames (a power of two).
+    pub fn allocate_contiguous(&mut self, count: u64, align_frames: u64) -> Option<u64> {
+        for index in 0..self.extents.len() {
+            let extent = self.extents[index];
+            let next = extent.first + extent.marked;
+            let Some(start) = next.checked_next_multiple_of(align_frames) else { continue };
+            let skipped = start - next;
+            let Some(needed) = skipped.checked_add(count) else { continue };
+            if count == 0 || needed > extent.count - extent.marked {
+                continue;
+            }
+            let bit = extent.bit + extent.marked;
+            for bit in bit..bit + skipped {
+                self.set(bit, false);
+            }
+            for bit in bit + skipped..bit + needed {
+                self.set(bit, true);
+            }
+            self.extents[index].marked += needed;
+            self.extents[index].returned += skipped;
+            self.free -= count;
+            return Some(start * PAGE_SIZE);
+        }
+        None
+    }
+
+    fn reuse(&mut self) -> Option<u64> {
+        let index = self.extents.iter().position(|extent| extent.returned > 0)?;
+        let extent = self.extents[index];
+        let bit = (extent.bit..extent.bit + extent.marked).find(|&bit| !self.get(bit))?;
+        self.set(bit, true);
+        self.extents[index].returned -= 1;
+        self.free -= 1;
+        Some((extent.first + (bit - extent.bit)) * PAGE_SIZE)
+    }
+
+    /// Takes the frame at `address` back.
+    ///
+    /// # Errors
+    /// [`FreeError`] if the frame is not out; nothing changes then.
+    pub fn free(&mut self, address: u64) -> Result<(), FreeError> {
+        if !address.is_multiple_of(PAGE_SIZE) {
+            return Err(FreeError::Unknown);
+        }
+        let frame = address / PAGE_SIZE;
+        let inside = |extent: &Extent| frame >= extent.first && frame - extent.first < extent.count;
+        let index = self.extents.iter().position(inside).ok_or(FreeError::Unknown)?;
+        let extent = self.extents[index];
+        let offset = frame - extent.first;
+        if offset >= extent.marked || !self.get(extent.bit + offset) {
+            return Err(FreeError::NotInUse);
+        }
+        self.set(extent.bit + offset, false);
+        self.extents[index].returned += 1;
+        self.free += 1;
+        Ok(())
+    }
+
+    fn get(&self, bit: u64) -> bool {
+        self.bits[(bit / 64) as usize] & 1 << (bit % 64) != 0
+    }
+
+    fn set(&mut self, bit: u64, value: bool) {
+        let word = &mut self.bits[(bit / 64) as usize];
+        let mask = 1 << (bit % 64);
+        *word = if value { *word | mask } else { *word & !mask };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const RANGES: [Range; 2] =
+        [Range { start: 0x1000, end: 0x4000 }, Range { start: 0x10_0000, end: 0x12_0000 }];
+
+    #[test]
+    fn every_frame_is_handed_out_once_and_then_no_more() {
+        let mut bits = [u64::MAX; 1];
+        assert_eq!(FrameAllocator::bitmap_words(&RANGES), 1);
+        let mut frames = FrameAllocator::new(&RANGES, &mut bits);
+        let all: HashSet<_> = std::iter::from_fn(|| frames.allocate()).collect();
+        assert_eq!(all.len(), 35);
+        assert!(all.iter().all(|&at| RANGES.iter().any(|range| range.contains(at))));
+        assert_eq!(frames.free_frames(), 0);
+    }
+
+    #[test]
+    fn returned_frames_come_again() {
+        let mut bits = [0x5555_5555_5555_5555; 1];
+        let mut frames = FrameAllocator::new(&RANGES, &mut bits);
+        let all: Vec<_> = std::iter::from_fn(|| frames.allocate()).collect();
+        for &frame in &all[3..9] {
+            frames.free(frame).unwrap();
+        }
+        let again: HashSet<_> = std::iter::from_fn(|| frames.allocate()).collect();
+        assert_eq!(again, all[3..9].iter().copied().collect());
+    }
+
+    #[test]
+    fn double_and_foreign_frees_are_refused() {
+        let mut bits = [u64::MAX; 1];
+        let mut frames = FrameAllocator::new(&RANGES, &mut bits);
+        let frame = frames.allocate().unwrap();
+        assert_eq!(frames.free(frame + 1), Err(FreeError::Unknown));
+        assert_eq!(frames.free(frame), Ok(()));
+        assert_eq!(frames.free(frame), Err(FreeError::NotInUse));
+        assert_eq!(frames.free(0x2000), Err(FreeError::NotInUse));
+        assert_eq!(frames.free(0x4000), Err(FreeError::Unknown));
+        assert_eq!(frames.free(0), Err(FreeError::Unknown));
+        assert_eq!(frames.free_frames(), 35);
+    }
+
+    #[test]
+    fn runs_are_aligned_and_what_alignment_skips_is_not_lost() {
+        let mut bits = [u64::MAX; 1];
+        let mut frames = FrameAllocator::new(&RANGES, &mut bits);
+        assert_eq!(frames.allocate_contiguous(2, 2), Some(0x2000));
+        assert_eq!(frames.allocate_contiguous(16, 16), Some(0x10_0000));
+        assert_eq!(frames.allocate_contiguous(17, 1), None);
+        assert_eq!(frames.allocate_contiguous(u64::MAX, 1), None);
+        assert_eq!(frames.allocate_contiguous(0, 1), None);
+        let rest: HashSet<_> = std::iter::from_fn(|| frames.allocate()).collect();
+        assert_eq!(rest.len(), 17);
+        assert!(rest.contains(&0x1000));
+    }
+
+    #[test]
+    fn memory_beyond_the_bitmap_is_left_out() {
+        let mut bits = [0; 1];
+        let frames = FrameAllocator::new(&[Range::new(0, 1 << 40)], &mut bits);
+        assert_eq!(frames.total_frames(), 64);
+    }
+}

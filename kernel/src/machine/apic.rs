@@ -1,0 +1,151 @@
+//! The local APIC in both its modes: registers in memory (xAPIC) or model-specific (x2APIC).
+
+#![expect(unsafe_code, reason = "device registers")]
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use volatile::VolatilePtr;
+use x86_64::instructions::interrupts;
+use x86_64::registers::model_specific::Msr;
+
+use super::cpu;
+use super::interrupts::SPURIOUS_VECTOR;
+
+const IA32_APIC_BASE: u32 = 0x1B;
+const APIC_BASE_ENABLE: u64 = 1 << 11;
+const APIC_BASE_X2APIC: u64 = 1 << 10;
+/// x2APIC register n is MSR `0x800 + n`, and lies at byte `n << 4` of the xAPIC page (Intel SDM vol. 3 §11.12).
+const X2APIC_MSRS: u32 = 0x800;
+
+const ID: u32 = 0x02;
+const EOI: u32 = 0x0B;
+const SPURIOUS: u32 = 0x0F;
+const ICR_LOW: u32 = 0x30;
+const ICR_HIGH: u32 = 0x31;
+const LVT_LINT0: u32 = 0x35;
+
+const SPURIOUS_ENABLE: u32 = 1 << 8;
+const LVT_MASKED: u32 = 1 << 16;
+const ICR_PENDING: u32 = 1 << 12;
+const ICR_ASSERT: u32 = 1 << 14;
+const ICR_ALL_BUT_SELF: u32 = 3 << 18;
+const DELIVER_NMI: u32 = 4 << 8;
+const DELIVER_INIT: u32 = 5 << 8;
+const DELIVER_STARTUP: u32 = 6 << 8;
+
+/// 0: not set up; 1: x2APIC; else the address of the xAPIC's registers.
+static MODE: AtomicU64 = AtomicU64::new(0);
+const X2APIC: u64 = 1;
+
+/// Decides on a mode for all processors: x2APIC, or registers at the address.
+pub(crate) fn choose(xapic_address: Option<u64>) {
+    MODE.store(xapic_address.unwrap_or(X2APIC), Ordering::Relaxed);
+}
+
+/// Whether x2APIC mode was chosen.
+pub(crate) fn is_x2apic() -> bool {
+    MODE.load(Ordering::Relaxed) == X2APIC
+}
+
+/// Where the registers lie in memory, in the mode that has them there.
+pub(crate) fn registers() -> Option<u64> {
+    Some(MODE.load(Ordering::Relaxed)).filter(|&mode| mode > X2APIC)
+}
+
+/// Turns the local APIC of the processor that runs this on, in the chosen mode.
+pub(crate) fn enable() {
+    let mut base = Msr::new(IA32_APIC_BASE);
+    // SAFETY: every 64-bit processor has the register.
+    let old = unsafe { base.read() };
+    let mode = if is_x2apic() { APIC_BASE_ENABLE | APIC_BASE_X2APIC } else { APIC_BASE_ENABLE };
+    if old & mode != mode {
+        // SAFETY: a valid change of mode: off or xAPIC to either.
+        unsafe { base.write(old | mode) };
+    }
+    // The 8259s are not used; their line must stay silent.
+    write(LVT_LINT0, LVT_MASKED);
+    write(SPURIOUS, SPURIOUS_ENABLE | u32::from(SPURIOUS_VECTOR));
+}
+
+/// Whether firmware has left the APIC in x2APIC mode, which there is no easy way back from.
+pub(crate) fn is_already_x2apic() -> bool {
+    // SAFETY: every 64-bit processor has the register.
+    let base = unsafe { Msr::new(IA32_APIC_BASE).read() };
+    base & APIC_BASE_X2APIC != 0
+}
+
+/// The identifier of this processor's APIC.
+pub(crate) fn id() -> u32 {
+    if is_x2apic() { read(ID) } else { read(ID) >> 24 }
+}
+
+/// Tells the APIC that an interrupt has been handled.
+pub(crate) fn end_of_interrupt() {
+    write(EOI, 0);
+}
+
+/// Sends interrupt `vector` to the processor with APIC identifier `to`.
+pub(crate) fn send(to: u32, vector: u8) {
+    send_command(to, ICR_ASSERT | u32::from(vector));
+}
+
+/// Resets a processor so that it waits for [`send_startup`].
+pub(crate) fn send_init(to: u32) {
+    send_command(to, ICR_ASSERT | DELIVER_INIT);
+}
+
+/// Starts a processor that waits, in real mode at `page`, below 1 MiB.
+pub(crate) fn send_startup(to: u32, page: u64) {
+    send_command(to, ICR_ASSERT | DELIVER_STARTUP | (page >> 12) as u32 & 0xFF);
+}
+
+/// Sends an NMI to all other processors.
+pub(crate) fn send_nmi_to_others() {
+    if MODE.load(Ordering::Relaxed) != 0 {
+        send_command(0, ICR_ASSERT | DELIVER_NMI | ICR_ALL_BUT_SELF);
+    }
+}
+
+fn send_command(to: u32, command: u32) {
+    if is_x2apic() {
+        let mut icr = Msr::new(X2APIC_MSRS + ICR_LOW);
+        // Unlike a write to memory, this one does not wait for earlier stores (Intel SDM vol. 3 §11.12.3).
+        core::sync::atomic::fence(Ordering::SeqCst);
+        // SAFETY: a valid interrupt command in x2APIC mode.
+        unsafe { icr.write(u64::from(to) << 32 | u64::from(command)) };
+        return;
+    }
+    // The command is two writes, which an interrupt handler's own command must not come between.
+    interrupts::without_interrupts(|| {
+        write(ICR_HIGH, to << 24);
+        write(ICR_LOW, command);
+        while read(ICR_LOW) & ICR_PENDING != 0 {
+            cpu::pause();
+        }
+    });
+}
+
+fn write(register: u32, value: u32) {
+    if is_x2apic() {
+        // SAFETY: the register exists in x2APIC mode and takes the value.
+        unsafe { Msr::new(X2APIC_MSRS + register).write(value.into()) };
+    } else if let Some(register) = mapped(register) {
+        register.write(value);
+    }
+}
+
+fn read(register: u32) -> u32 {
+    if is_x2apic() {
+        // SAFETY: the register exists in x2APIC mode.
+        return unsafe { Msr::new(X2APIC_MSRS + register).read() } as u32;
+    }
+    mapped(register).map_or(0, |register| register.read())
+}
+
+fn mapped(register: u32) -> Option<VolatilePtr<'static, u32>> {
+    let base = MODE.load(Ordering::Relaxed);
+    let pointer = NonNull::new((base + u64::from(register << 4)) as *mut u32)?;
+    // SAFETY: the page of registers is mapped for ever, and nothing else uses it.
+    (base != 0).then_some(unsafe { VolatilePtr::new(pointer) })
+}

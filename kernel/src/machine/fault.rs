@@ -1,0 +1,238 @@
+//! Exceptions: reported with all registers and a backtrace, or, where one is expected, caught.
+
+#![expect(unsafe_code, reason = "resumes interrupted code elsewhere, reads stacks")]
+
+use core::arch::naked_asm;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use kernel::backtrace;
+use x86_64::registers::control::{Cr2, Cr3};
+
+use super::console::{self, println};
+use super::interrupts::Frame;
+use super::{cpu, exit, memory, symbols, vp};
+
+const NMI: u8 = 2;
+/// The vector of page faults.
+pub(crate) const PAGE_FAULT: u8 = 14;
+/// The vector of general protection faults.
+pub(crate) const GENERAL_PROTECTION: u8 = 13;
+
+/// An exception that was expected and came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// Which exception.
+    pub(crate) vector: u8,
+    /// Its error code.
+    pub(crate) error_code: u64,
+    /// CR2, if it was a page fault.
+    pub(crate) address: u64,
+}
+
+/// Where code goes on after a fault.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Recovery {
+    rsp: u64,
+    rip: u64,
+    fault: Fault,
+}
+
+/// A processor has begun to end everything; the others stop when an NMI comes.
+static DYING: AtomicBool = AtomicBool::new(false);
+
+/// Calls `action` and gives the exception it raises, if any.
+///
+/// On an exception `action` ends there: what it holds is not dropped, so it should hold nothing.
+pub(crate) fn expect(mut action: impl FnMut()) -> Option<Fault> {
+    extern "C" fn call<F: FnMut()>(action: *mut F) {
+        // SAFETY: `expect` passes a closure that it owns.
+        unsafe { (*action)() };
+    }
+    let faulted = call_with(&mut action, call);
+    let recovery = vp::current().recovery.take()?;
+    (faulted != 0).then_some(recovery.fault)
+}
+
+fn call_with<F>(action: &mut F, call: extern "C" fn(*mut F)) -> u64 {
+    // SAFETY: pointers to sized types are passed alike.
+    let call: extern "C" fn(*mut u8) = unsafe { core::mem::transmute(call) };
+    // SAFETY: the function gets the argument it was made for.
+    unsafe { call_recoverably(call, (&raw mut *action).cast()) }
+}
+
+/// Calls `function(argument)`; returns 0, or 1 if a fault brought us back.
+///
+/// # Safety
+///
+/// As calling the function.
+#[unsafe(naked)]
+unsafe extern "C" fn call_recoverably(function: extern "C" fn(*mut u8), argument: *mut u8) -> u64 {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 8",
+        "mov rbx, rdi",
+        "mov r12, rsi",
+        "mov rdi, rsp",
+        "lea rsi, [rip + 2f]",
+        "call {arm}",
+        "mov rdi, r12",
+        "call rbx",
+        "xor eax, eax",
+        "jmp 3f",
+        "2:",
+        "mov eax, 1",
+        "3:",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        arm = sym arm,
+    )
+}
+
+extern "C" fn arm(rsp: u64, rip: u64) {
+    let fault = Fault { vector: 0, error_code: 0, address: 0 };
+    vp::current().recovery.set(Some(Recovery { rsp, rip, fault }));
+}
+
+/// Handles exception `vector`.
+pub(crate) fn handle(frame: &mut Frame, vector: u8) {
+    if vector == NMI && DYING.load(Ordering::Relaxed) {
+        cpu::stop();
+    }
+    let vp = vp::current();
+    if vp.in_exception.swap(true, Ordering::Relaxed) {
+        // The report itself failed: say so in as few words as possible.
+        println!("exception {vector} at {:#x} while an exception was reported", frame.rip);
+        exit::exit(exit::EXCEPTION);
+    }
+    if !recover(frame, vector, vp) {
+        die(frame, vector);
+    }
+    vp.in_exception.store(false, Ordering::Relaxed);
+}
+
+/// Sends the interrupted code to where it expects faults.
+fn recover(frame: &mut Frame, vector: u8, vp: &vp::Vp) -> bool {
+    let Some(mut recovery) = vp.recovery.get().filter(|recovery| recovery.fault.vector == 0) else {
+        return false;
+    };
+    let address = if vector == PAGE_FAULT { Cr2::read_raw() } else { 0 };
+    recovery.fault = Fault { vector, error_code: frame.error_code, address };
+    vp.recovery.set(Some(recovery));
+    frame.rip = recovery.rip;
+    frame.rsp = recovery.rsp;
+    // The saved RBP belongs to the frame in which the stack pointer was saved; the landing pad pops it.
+    true
+}
+
+/// Stops the other processors; the first caller goes on, any other stops.
+pub(crate) fn stop_others() {
+    if DYING.swap(true, Ordering::Relaxed) {
+        cpu::stop();
+    }
+    super::apic::send_nmi_to_others();
+    console::seize();
+}
+
+fn die(frame: &Frame, vector: u8) -> ! {
+    stop_others();
+    println!(
+        "exception {vector} ({}), error code {:#x}, on vp{}",
+        name(vector),
+        frame.error_code,
+        vp::current_index()
+    );
+    print_registers(frame);
+    println!("backtrace:");
+    print_frame(frame.rip);
+    // The return address may belong to the next function, the interrupted instruction does not.
+    print_callers(frame.rbp);
+    exit::exit(exit::EXCEPTION)
+}
+
+fn print_registers(frame: &Frame) {
+    println!(
+        "rip {:016x}  rflags {:08x}  cs {:x}  ss {:x}",
+        frame.rip, frame.rflags, frame.cs, frame.ss
+    );
+    println!("rax {:016x}  rbx {:016x}  rcx {:016x}", frame.rax, frame.rbx, frame.rcx);
+    println!("rdx {:016x}  rsi {:016x}  rdi {:016x}", frame.rdx, frame.rsi, frame.rdi);
+    println!("rbp {:016x}  rsp {:016x}  r8  {:016x}", frame.rbp, frame.rsp, frame.r8);
+    println!("r9  {:016x}  r10 {:016x}  r11 {:016x}", frame.r9, frame.r10, frame.r11);
+    println!("r12 {:016x}  r13 {:016x}  r14 {:016x}", frame.r12, frame.r13, frame.r14);
+    let (cr3, _) = Cr3::read();
+    let (cr2, cr3) = (Cr2::read_raw(), cr3.start_address().as_u64());
+    println!("r15 {:016x}  cr2 {cr2:016x}  cr3 {cr3:016x}", frame.r15);
+}
+
+/// Prints the functions on the stack that were called before the one with frame pointer `rbp`.
+pub(crate) fn print_callers(rbp: u64) {
+    for address in callers(rbp) {
+        print_frame(address - 1);
+    }
+}
+
+/// Return addresses on the stack from frame pointer `rbp` on, innermost first.
+pub(crate) fn callers(rbp: u64) -> impl Iterator<Item = u64> {
+    let stack = vp::stack_containing(rbp).unwrap_or_else(memory::boot_stack);
+    let read = |address: u64| {
+        // SAFETY: `walk` asks only for aligned words within the stack, which is mapped.
+        unsafe { (address as *const u64).read_volatile() }
+    };
+    backtrace::walk(rbp, stack, memory::text(), read)
+}
+
+/// The frame pointer of the function this is inlined into.
+#[inline(always)]
+pub(crate) fn frame_pointer() -> u64 {
+    let rbp: u64;
+    // SAFETY: reads a register.
+    unsafe {
+        core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags))
+    };
+    rbp
+}
+
+fn print_frame(address: u64) {
+    match symbols::lookup(address) {
+        Some((name, offset)) => println!("  {address:#x} {name}+{offset:#x}"),
+        None => println!("  {address:#x}"),
+    }
+}
+
+fn name(vector: u8) -> &'static str {
+    match vector {
+        0 => "divide error",
+        1 => "debug",
+        2 => "NMI",
+        3 => "breakpoint",
+        4 => "overflow",
+        5 => "bound range",
+        6 => "invalid opcode",
+        7 => "device not available",
+        8 => "double fault",
+        10 => "invalid TSS",
+        11 => "segment not present",
+        12 => "stack fault",
+        13 => "general protection",
+        14 => "page fault",
+        16 => "x87 error",
+        17 => "alignment check",
+        18 => "machine check",
+        19 => "SIMD error",
+        21 => "control protection",
+        _ => "reserved",
+    }
+}

@@ -1,0 +1,129 @@
+//! The enlightenments at work: detection, hypercall page, long spin waits; and our own host's ports.
+
+#![expect(unsafe_code, reason = "lends pages to the hypervisor, port I/O")]
+
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+
+use hv_abi::host::{
+    ENL_PORT_CONSOLE, ENL_PORT_EXIT, ENL_PORT_LONG_SPINS, ENL_PORT_MARK, HostFeatures, Mark,
+};
+use hv_enlightenments::detect::EnlightenHost;
+use hv_enlightenments::spin_wait::{LongSpinNotifier, SpinPlatform, SpinStats};
+use hv_enlightenments::{
+    Absence, Gpa, GuestOsId, HvPage, HyperV, HypercallPage, MappedPage, X86Cpu,
+};
+use spin::Once;
+use x86_64::instructions::port::Port;
+
+use super::cpu::CPU;
+use super::vp;
+
+/// Who we tell the hypervisor we are.
+pub(crate) const IDENTITY: GuestOsId = GuestOsId::open_source(1, 0);
+
+/// A page that belongs to the hypervisor once it was lent.
+struct LentPage(UnsafeCell<HvPage>);
+
+// SAFETY: the kernel itself never touches the content.
+unsafe impl Sync for LentPage {}
+
+static HYPERCALL_PAGE: LentPage = LentPage(UnsafeCell::new(HvPage::new()));
+static FOUND: Once<Found> = Once::new();
+static CALLS: Once<HypercallPage<X86Cpu>> = Once::new();
+static NOTIFIER: LongSpinNotifier<X86Cpu> = LongSpinNotifier::new(CPU);
+
+/// What was found at boot.
+pub(crate) struct Found {
+    /// The interface, or why there is none.
+    pub(crate) hyperv: Result<HyperV, Absence>,
+    /// Our own host.
+    pub(crate) host: Option<EnlightenHost>,
+}
+
+/// Looks for hypervisor and host; CPUID only. The result is kept.
+pub(crate) fn detect() -> &'static Found {
+    FOUND.call_once(|| Found { hyperv: HyperV::detect(&CPU), host: EnlightenHost::detect(&CPU) })
+}
+
+/// The interface, if there is one.
+pub(crate) fn interface() -> Option<&'static HyperV> {
+    detect().hyperv.as_ref().ok()
+}
+
+/// Where the hypercall page lies, for the page tables.
+pub(crate) fn hypercall_page_address() -> u64 {
+    HYPERCALL_PAGE.0.get().addr() as u64
+}
+
+/// Enables hypercalls, and with them the reporting of long waits. Once, on the boot processor.
+pub(crate) fn init() {
+    let Some(hv) = interface() else { return };
+    let address = HYPERCALL_PAGE.0.get().cast();
+    let gpa = Gpa(hypercall_page_address());
+    // SAFETY: a page of the image that nothing else uses; virtual is physical.
+    let page = NonNull::new(address).and_then(|address| unsafe { MappedPage::new(address, gpa) });
+    let Some(page) = page else { return };
+    // SAFETY: the page tables make the page executable, and it is never used for anything else.
+    match unsafe { HypercallPage::enable(CPU, hv, IDENTITY, &page) } {
+        Ok(calls) => {
+            let calls = CALLS.call_once(|| calls);
+            NOTIFIER.enable(calls, hv.spin_threshold());
+        }
+        Err(error) => log::warn!("no hypercalls: {error}"),
+    }
+}
+
+/// The hypercall page, if it is enabled.
+pub(crate) fn calls() -> Option<&'static HypercallPage<X86Cpu>> {
+    CALLS.get()
+}
+
+/// Where long waits are told.
+pub(crate) fn notifier() -> &'static LongSpinNotifier<X86Cpu> {
+    &NOTIFIER
+}
+
+/// This kernel, as the locks see it.
+pub(crate) struct Kernel;
+
+impl SpinPlatform for Kernel {
+    type Cpu = X86Cpu;
+
+    fn stats() -> &'static SpinStats {
+        vp::spin_stats()
+    }
+
+    fn notifier() -> &'static LongSpinNotifier<X86Cpu> {
+        &NOTIFIER
+    }
+}
+
+fn port(feature: HostFeatures, offset: u16) -> Option<u16> {
+    detect().host.and_then(|host| host.port(feature, offset))
+}
+
+/// The port of our host's console, if offered.
+pub(crate) fn console_port() -> Option<u16> {
+    port(HostFeatures::CONSOLE, ENL_PORT_CONSOLE)
+}
+
+/// The port that ends the virtual machine, if offered.
+pub(crate) fn exit_port() -> Option<u16> {
+    port(HostFeatures::EXIT, ENL_PORT_EXIT)
+}
+
+/// Tells our host that this moment is `mark`.
+pub(crate) fn mark(mark: Mark) {
+    if let Some(port) = port(HostFeatures::MARK, ENL_PORT_MARK) {
+        // SAFETY: our host's port; it only takes a snapshot of its counters.
+        unsafe { Port::new(port).write(mark.0) };
+    }
+}
+
+/// Long spin waits that our host has seen, if it tells.
+pub(crate) fn long_spins_seen_by_host() -> Option<u32> {
+    let port = port(HostFeatures::LONG_SPINS, ENL_PORT_LONG_SPINS)?;
+    // SAFETY: our host's port; reading it has no effect.
+    Some(unsafe { Port::new(port).read() })
+}

@@ -1,0 +1,128 @@
+//! Work for several processors, and waiting for one another.
+//!
+//! Nothing here spins without end: under over-commitment the processor waited for may not run for long, so
+//! a waiting processor halts after a while and is woken by an interrupt.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use kernel::MAX_VPS;
+use spin::mutex::SpinMutex;
+
+use super::interrupts::WAKE_VECTOR;
+use super::vp::{self, Vp};
+use super::{apic, cpu};
+
+/// Looks at a condition before halting: a few microseconds.
+const PATIENCE: u32 = 2000;
+
+/// What all of the chosen processors are to do.
+#[derive(Clone, Copy)]
+struct Job {
+    action: fn(usize),
+    /// Processors with an index below this take part.
+    count: usize,
+}
+
+/// Counts jobs; even between jobs. Release pairs with the Acquire in `idle`.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+static JOB: SpinMutex<Option<Job>> = SpinMutex::new(None);
+/// Who waits for a condition while halted.
+static HALTED: [AtomicBool; MAX_VPS] = [const { AtomicBool::new(false) }; MAX_VPS];
+
+/// Waits until `condition` holds: looking first, then halted. Whoever makes it true calls [`wake`].
+pub(crate) fn wait_until(condition: impl Fn() -> bool) {
+    for _ in 0..PATIENCE {
+        if condition() {
+            return;
+        }
+        cpu::pause();
+    }
+    halt_until(condition);
+}
+
+/// Waits, halted, until `condition` holds. Whoever makes it true calls [`wake`] afterwards.
+pub(crate) fn halt_until(condition: impl Fn() -> bool) {
+    let index = vp::current_index() as usize;
+    x86_64::instructions::interrupts::without_interrupts(|| {
+        loop {
+            // SeqCst on both sides: either we see the condition, or the waker sees that we halt.
+            HALTED[index].store(true, Ordering::SeqCst);
+            core::sync::atomic::fence(Ordering::SeqCst);
+            if condition() {
+                break;
+            }
+            cpu::wait_for_interrupt();
+        }
+        HALTED[index].store(false, Ordering::SeqCst);
+    });
+}
+
+/// Makes a processor look at its condition again, if it halts for one.
+pub(crate) fn wake(vp: &Vp) {
+    core::sync::atomic::fence(Ordering::SeqCst);
+    if HALTED[vp.index as usize].swap(false, Ordering::SeqCst) {
+        apic::send(vp.apic_id, WAKE_VECTOR);
+    }
+}
+
+/// What a processor does that has nothing to do.
+pub(crate) fn idle() -> ! {
+    let vp = vp::current();
+    loop {
+        halt_until(|| NUMBER.load(Ordering::Acquire) != vp.jobs_done.load(Ordering::Relaxed));
+        let number = NUMBER.load(Ordering::Acquire);
+        let job = *JOB.lock();
+        if let Some(job) = job.filter(|job| (vp.index as usize) < job.count) {
+            (job.action)(vp.index as usize);
+        }
+        vp.jobs_done.store(number, Ordering::Release);
+        if let Some(boot) = vp::get(0) {
+            wake(boot);
+        }
+    }
+}
+
+/// Runs `action` with its index on each of the first `count` processors, the caller (processor 0) included,
+/// and returns when all have finished. The others stay halted.
+pub(crate) fn run_on(count: usize, action: fn(usize)) {
+    *JOB.lock() = Some(Job { action, count });
+    let number = NUMBER.load(Ordering::Relaxed).wrapping_add(1);
+    let helpers = || vp::online().filter(|vp| vp.index != 0 && (vp.index as usize) < count);
+    for vp in vp::online().filter(|vp| vp.index as usize >= count) {
+        vp.jobs_done.store(number, Ordering::Relaxed);
+    }
+    NUMBER.store(number, Ordering::SeqCst);
+    helpers().for_each(wake);
+    action(0);
+    wait_until(|| helpers().all(|vp| vp.jobs_done.load(Ordering::Acquire) == number));
+}
+
+/// Runs `action` on all processors.
+pub(crate) fn run_on_all(action: fn(usize)) {
+    run_on(MAX_VPS, action);
+}
+
+/// A place where a number of processors wait for one another, again and again.
+pub(crate) struct Barrier {
+    arrived: AtomicUsize,
+    round: AtomicUsize,
+}
+
+impl Barrier {
+    /// Nobody has arrived.
+    pub(crate) const fn new() -> Self {
+        Self { arrived: AtomicUsize::new(0), round: AtomicUsize::new(0) }
+    }
+
+    /// Waits until `count` processors have called this.
+    pub(crate) fn wait(&self, count: usize) {
+        let round = self.round.load(Ordering::Acquire);
+        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == count {
+            self.arrived.store(0, Ordering::Relaxed);
+            self.round.store(round.wrapping_add(1), Ordering::SeqCst);
+            vp::online().take(count).for_each(wake);
+        } else {
+            wait_until(|| self.round.load(Ordering::Acquire) != round);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What the kernel does once everything is up: the job that the command line names.
+
+use hv_abi::host::Mark;
+use hv_enlightenments::detect::hypervisor_vendor;
+use kernel::cmdline::Job;
+use kernel::fixed::Text;
+
+use crate::machine::boot::Machine;
+use crate::machine::cpu::CPU;
+use crate::machine::{apic, console, exit, hyperv, memory, vp};
+use crate::{guest_tests, study};
+
+/// Does the job and ends.
+pub(crate) fn main(machine: &'static Machine) -> ! {
+    hyperv::mark(Mark::BOOTED);
+    announce(machine);
+    let code = match machine.options.job {
+        Job::List => guest_tests::list(),
+        Job::Tests(names) => guest_tests::run(names),
+        Job::Study(locks) => study::run(locks, &machine.options.study),
+    };
+    exit::exit(code)
+}
+
+fn announce(machine: &Machine) {
+    let vps = vp::online().count();
+    let mode = if apic::is_x2apic() { "x2apic" } else { "xapic" };
+    log::info!(
+        "{vps} VPs ({mode}), {} MiB, started by {}",
+        machine.usable_bytes >> 20,
+        machine.info.protocol.name()
+    );
+    let found = hyperv::detect();
+    match &found.hyperv {
+        Ok(hv) => log::info!("Hyper-V interface by \"{}\": {:?}", hv.vendor(), hv.privileges()),
+        Err(absence) => log::info!("no Hyper-V interface: {absence}"),
+    }
+    let mut vendor = Text::<12>::new();
+    let name = hypervisor_vendor(&CPU);
+    let written = name.map(|name| core::fmt::Write::write_fmt(&mut vendor, format_args!("{name}")));
+    let vendor = if written.is_some() { vendor.as_str() } else { "none" };
+    console::event("boot", |event| {
+        let interface = if found.hyperv.is_ok() { "Hv#1" } else { "" };
+        event
+            .number("vps", vps as u64)
+            .str("hypervisor", vendor)
+            .str("interface", interface)
+            .str("protocol", machine.info.protocol.name())
+            .number("memory_bytes", machine.usable_bytes)
+            .number("kernel_bytes", memory::image().len())
+            .str("apic", mode)
+            .end()
+    });
+}
