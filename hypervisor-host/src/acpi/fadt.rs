@@ -6,10 +6,9 @@ use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
 use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID, to_bytes};
 use crate::layout;
 
-/// `IAPC_BOOT_ARCH` (§5.2.9.3): there is no VGA to probe for, and no CMOS clock. Bits that are clear
-/// say that there is no 8042 keyboard controller either.
+/// `IAPC_BOOT_ARCH` (§5.2.9.3): there is no VGA to probe for. Bits that are clear say that there is a
+/// CMOS clock (bit 5), but no 8042 keyboard controller (bit 1): only its reset line.
 const VGA_NOT_PRESENT: u16 = 1 << 2;
-const CMOS_RTC_NOT_PRESENT: u16 = 1 << 5;
 
 /// The table; `dsdt` is the address of the DSDT.
 pub(super) fn bytes(dsdt: u64) -> Vec<u8> {
@@ -22,7 +21,7 @@ pub(super) fn bytes(dsdt: u64) -> Vec<u8> {
         .flag(Flags::ResetRegSup)
         .flag(Flags::Headless)
         .flag(Flags::HwReducedAcpi);
-    builder.iapc_boot_arch = (VGA_NOT_PRESENT | CMOS_RTC_NOT_PRESENT).into();
+    builder.iapc_boot_arch = VGA_NOT_PRESENT.into();
     builder.reset_reg = byte_port(layout::ACPI_RESET_PORT);
     builder.reset_value = layout::ACPI_RESET_VALUE;
     builder.sleep_control_reg = byte_port(layout::ACPI_SLEEP_CONTROL_PORT);
