@@ -121,44 +121,42 @@ private_apt() {
         -o APT::Update::Post-Invoke=/bin/true -o APT::Sandbox::User=root "$@"
 }
 
-# Prints "repository suite components" for each of the system's own package sources, whether they
-# stand in sources.list or in a deb822 .sources file: apt itself tells.
+# Prints "repository suite" for each of the system's package sources that has a component "main". apt
+# itself reads them, so it does not matter in which of its files and formats they stand.
 system_sources() {
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null | sort -u
+    apt-get --print-uris -o Dir::State::Lists="$work/none" -o Debug::NoLocking=1 update 2>/dev/null |
+        sed -n "s|^'\(.*\)/dists/\(.*\)/main/binary-amd64/Packages[^/]*$|\1 \2|p" | grep -v '^cdrom:' | sort -u
 }
 
-# Writes the private sources.list: the system's sources of this release, and its backports.
+# Writes the private sources.list: the system's sources of this release, and its backports. Debian's
+# keyring decides which of them count: a stranger's repository of the same name fails its check.
 write_sources() {
-    local codename=$1 signed= uri suite component main=
-    # The keyring of Debian's own package; without it apt falls back to its trusted keys.
+    local codename=$1 options=arch=amd64 uri suite
     if [ -r /usr/share/keyrings/debian-archive-keyring.gpg ]; then
-        signed='signed-by=/usr/share/keyrings/debian-archive-keyring.gpg'
+        options+=' signed-by=/usr/share/keyrings/debian-archive-keyring.gpg'
     fi
-    : >"$work/sources.list"
-    while read -r uri suite component; do
-        [ "$component" = main ] || continue
+    while read -r uri suite; do
         case $suite in
-        "$codename" | stable | oldstable) main=${main:-$uri} ;;
-        "$codename"-* | "$codename"/* | stable-* | oldstable-*) ;;
-        *) continue ;;
+        "$codename" | stable | oldstable)
+            echo "deb [$options] $uri $suite main"
+            echo "deb [$options] $uri $codename-backports main"
+            ;;
+        "$codename"-* | "$codename"/* | stable-* | stable/* | oldstable-* | oldstable/*)
+            echo "deb [$options] $uri $suite main"
+            ;;
         esac
-        echo "deb [arch=amd64 $signed] $uri $suite main" >>"$work/sources.list"
-    done < <(system_sources)
-    [ -n "$main" ] ||
-        die "apt has no source for '$codename main' (see 'apt-get indextargets'). Add your Debian mirror to apt's sources, then run this again."
-    cp "$work/sources.list" "$work/sources.release"
-    if ! grep -q " $codename-backports " "$work/sources.list"; then
-        echo "deb [arch=amd64 $signed] $main $codename-backports main" >>"$work/sources.list"
-    fi
+    done < <(system_sources) | sort -u >"$work/sources.list"
+    [ -s "$work/sources.list" ] ||
+        die "apt has no source for '$codename main'. Add your Debian mirror to apt's sources, then run this again."
 }
 
-# Updates the private lists; without backports if those cannot be had.
+# What the lists hold decides, not each source's answer: backports, for one, may be gone.
 update_private_lists() {
-    try_thrice private_apt apt-get update && return
-    say "the backports suite cannot be read; trying without it"
-    cp "$work/sources.release" "$work/sources.list"
-    try_thrice private_apt apt-get update ||
+    local complete=yes
+    try_thrice private_apt apt-get -o APT::Update::Error-Mode=any update || complete=no
+    private_apt apt-cache show "$kernel_package" >/dev/null 2>&1 ||
         die "could not read Debian's package lists (apt's words above). Check the network connection, then run this again."
+    if [ "$complete" = no ]; then say "some package lists cannot be read; going on without them"; fi
 }
 
 # fetch_and_unpack TARGET APT-OPTIONS... PACKAGES...: apt checks each file against the signed lists.
@@ -185,7 +183,7 @@ fetch_kernel() {
     [ -s "$work/kernel/boot/vmlinuz-$kernel_release" ] ||
         die "$package holds no boot/vmlinuz-$kernel_release. Please report this with the package's version."
     # Debian 13 and later compress modules; the lab's agent loads plain ones.
-    find "$work/kernel/lib/modules" -name '*.ko.xz' -exec unxz -- {} +
+    find "$work/kernel" -name '*.ko.xz' -exec unxz -- {} +
     # Debian 13 moved modules under /usr.
     modules=kernel/lib/modules/$kernel_release
     [ -d "$work/$modules" ] || modules=kernel/usr/lib/modules/$kernel_release
@@ -231,7 +229,7 @@ recipe=$RECIPE
 kernel=kernel/boot/vmlinuz-$kernel_release
 kernel_release=$kernel_release
 modules=$modules
-busybox=$(command -v busybox || echo /bin/busybox)
+busybox=$(dpkg -L busybox-static | grep -m 1 '/bin/busybox$')
 qemu=$qemu
 qemu_version=$qemu_has
 qemu_data=$qemu_data
