@@ -34,15 +34,9 @@ die() {
 # True if version $1 is at least version $2.
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 
-# Runs a command as root: directly, or by sudo.
+# Runs a command as root: directly, or by sudo (install_packages has seen to it that there is one).
 as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null; then
-        sudo "$@"
-    else
-        die "'$1' must run as root and there is no sudo. Run as root: $*"
-    fi
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 # Runs a command up to three times, the output shown only if it never succeeds.
@@ -99,6 +93,9 @@ install_packages() {
     if [ ${#missing[@]} = 0 ]; then
         say "Debian packages: ready"
         return
+    fi
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+        die "packages are missing and there is no sudo to install them. Run as root: apt-get install ${missing[*]}"
     fi
     say "installing ${missing[*]}"
     # Lists that are there and fresh enough save the update; old ones name files that are gone.
