@@ -19,7 +19,9 @@ use crate::sync::spin_loop;
 pub struct Relax<W>(PhantomData<fn() -> W>);
 
 impl<W: SpinWait> spin::RelaxStrategy for Relax<W> {
-    #[inline]
+    // Kept out of line, so that what `spin` compiles for a free lock does not depend on the strategy.
+    #[cold]
+    #[inline(never)]
     fn relax() {
         spin_loop();
         let rounds = W::count_unbounded();

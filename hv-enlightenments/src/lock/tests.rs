@@ -116,9 +116,13 @@ fn race<R: RawMutex + Sync>(each: u64) {
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                for _ in 0..each {
+                for round in 0..each {
                     let guard = lock.lock();
                     count.add_one();
+                    if round % 1024 == 0 {
+                        // What a preempted holder is to those who wait.
+                        thread::yield_now();
+                    }
                     // SAFETY: taken above.
                     unsafe { lock.unlock(guard) };
                 }
@@ -164,7 +168,15 @@ fn notifications_of_spins_lock_are_the_calls_made_under_contention() {
     let lock = spin::mutex::SpinMutex::<u64, Relax<Enlightened<Kernel>>>::new(0);
     thread::scope(|scope| {
         for _ in 0..THREADS {
-            scope.spawn(|| (0..100_000).for_each(|_| *lock.lock() += 1));
+            scope.spawn(|| {
+                for round in 0..100_000 {
+                    let mut value = lock.lock();
+                    *value += 1;
+                    if round % 1024 == 0 {
+                        thread::yield_now();
+                    }
+                }
+            });
         }
     });
     assert_eq!(*lock.lock(), THREADS * 100_000);
