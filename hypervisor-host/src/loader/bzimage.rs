@@ -83,7 +83,7 @@ impl BzImage {
         if ENTRY_OFFSET >= self.kernel_bytes {
             return Err(Problem::EntryNotExecutable { entry });
         }
-        if self.memory.end > layout::HOLE_END {
+        if entry >= layout::HOLE_END {
             return Err(Problem::EntryTooHigh { entry });
         }
         Ok(entry)

@@ -90,9 +90,9 @@ fn the_kernel_and_the_memory_it_asks_for_must_fit_the_ram() {
 
 #[test]
 fn a_kernel_that_prefers_memory_above_4_gib_is_out_of_reach() {
-    let image = patched(0x258, &0xFFFF_F000u64.to_le_bytes());
+    let image = patched(0x258, &0x1_0000_0000u64.to_le_bytes());
     let error = load_image(&image, BootProtocolChoice::Auto).unwrap_err();
-    assert_eq!(error.problem, Problem::EntryTooHigh { entry: 0xFFFF_F200 });
+    assert_eq!(error.problem, Problem::EntryTooHigh { entry: 0x1_0000_0200 });
 }
 
 #[test]

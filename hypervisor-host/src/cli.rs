@@ -1,0 +1,297 @@
+//! The command line: options, their help, exit codes.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::check::{self, KVM_DEVICE};
+use crate::config::{CpuList, MachineConfig, Policy, RamSize, SpinThreshold, VpCount};
+use crate::emulated::Output;
+use crate::error::{CODE_BAD_INPUT, HostError};
+use crate::loader::BootProtocolChoice;
+use crate::machine;
+use crate::outcome::Reason;
+use crate::process::limit_heap_arenas;
+use crate::report::Report;
+
+const NAME: &str = "hypervisor-host";
+
+/// Runs one virtual machine on KVM, with a Hyper-V interface and counts of all that it costs.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hypervisor-host run --kernel enlighten-kernel --vps 4
+  hypervisor-host run --kernel enlighten-kernel --vps 4 --cpus 0-1 --policy directed \\
+      --cmdline 'study=spin-enlightened' --report out.json --timeout 60
+  hypervisor-host run --kernel vmlinuz --initrd initrd.img --memory 512M \\
+      --cmdline 'console=ttyS0 panic=-1'
+  hypervisor-host check";
+
+const RUN_HELP: &str = "\
+The guest's serial port (COM1) is the terminal; Ctrl-C ends the machine. Text that the guest prints
+goes to standard output, whatever the host has to say to standard error.
+
+Exit codes:
+  the guest's (8 bits)  the guest ended by itself; 0 for power-off and reset
+  2                     bad input, or a computer that can't run this machine
+  124                   --timeout was reached
+  125                   the machine died: triple fault, crash, KVM internal error
+  130                   Ctrl-C, SIGTERM, SIGHUP or SIGQUIT
+
+Examples:
+  hypervisor-host run --kernel enlighten-kernel --vps 4 --memory 256M --cpus 0-1 --report out.json
+  hypervisor-host run --kernel vmlinuz --initrd initrd.img --cmdline 'console=ttyS0 panic=-1'";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a machine until it ends
+    #[command(after_help = RUN_HELP)]
+    Run(Box<RunArgs>),
+    /// Tell what the KVM of this computer offers; exit code 0 if it runs guests natively, else 2
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Kernel: an ELF file (PVH or Linux 64-bit protocol) or a Linux bzImage
+    #[arg(long, value_name = "FILE")]
+    kernel: PathBuf,
+    /// Initial RAM disk for the kernel
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// Command line for the kernel
+    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
+    cmdline: String,
+    /// Number of virtual processors, 1 to 64
+    #[arg(long, value_name = "N", default_value = "1", allow_hyphen_values = true)]
+    vps: VpCount,
+    /// Guest RAM, such as 256M or 2G
+    #[arg(long, value_name = "SIZE", default_value = "256M", allow_hyphen_values = true)]
+    memory: RamSize,
+    /// Host processors for the VPs, such as 0-1 or 0,2: each VP is pinned to one of them, in turn.
+    /// Without it VPs run wherever the scheduler puts them
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    cpus: Option<CpuList>,
+    /// What the host does when the guest notifies it of a long spin wait
+    #[arg(long, value_enum, default_value_t)]
+    policy: Policy,
+    /// Tries at a lock after which the guest should notify, or never
+    #[arg(long, value_name = "N|never", default_value = "4095", allow_hyphen_values = true)]
+    spin_threshold: SpinThreshold,
+    /// How the kernel is entered
+    #[arg(long, value_enum, default_value_t)]
+    boot: BootProtocolChoice,
+    /// Whether the guest sees a Hyper-V interface
+    #[arg(long, value_enum, default_value_t)]
+    hyperv: Switch,
+    /// Write counts of everything to this file, as JSON, whatever way the machine ends
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// End the machine after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
+    timeout: Option<Duration>,
+    /// Say on standard error what the host does
+    #[arg(long, short)]
+    verbose: bool,
+    /// The KVM device
+    #[arg(long, value_name = "FILE", default_value = KVM_DEVICE)]
+    kvm_device: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Tell it as JSON
+    #[arg(long)]
+    json: bool,
+    /// The KVM device
+    #[arg(long, value_name = "FILE", default_value = KVM_DEVICE)]
+    kvm_device: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+enum Switch {
+    #[default]
+    On,
+    Off,
+}
+
+impl RunArgs {
+    fn config(self) -> MachineConfig {
+        MachineConfig {
+            kernel: self.kernel,
+            initrd: self.initrd,
+            cmdline: self.cmdline,
+            vps: self.vps,
+            ram: self.memory,
+            cpus: self.cpus.unwrap_or_default(),
+            policy: self.policy,
+            spin_threshold: self.spin_threshold,
+            boot: self.boot,
+            hyperv: self.hyperv == Switch::On,
+            report: self.report,
+            timeout: self.timeout,
+            verbose: self.verbose,
+            kvm_device: self.kvm_device,
+        }
+    }
+}
+
+/// A positive number of seconds, decimals allowed, up to some thirty years.
+fn seconds(text: &str) -> Result<Duration, String> {
+    const MOST: f64 = 1e9;
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= MOST => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("{text} is no time limit; give a number of seconds above 0")),
+    }
+}
+
+/// Does what the process's arguments ask for.
+pub fn main() -> ExitCode {
+    limit_heap_arenas();
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return usage(&error),
+    };
+    match command {
+        Command::Run(args) => run(*args),
+        Command::Check(args) => check(&args),
+    }
+}
+
+/// Prints help, or what is wrong with the arguments in one sentence.
+fn usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // Standard output that is closed early takes no help.
+            let _ = error.print();
+            ExitCode::from(error.exit_code() as u8)
+        }
+        _ => fail(&format_args!("{}; see {NAME} --help", one_sentence(&error.to_string()))),
+    }
+}
+
+/// The first paragraph of what clap says, without its prefix and line ends.
+fn one_sentence(text: &str) -> String {
+    let paragraph = text.split("\n\n").next().unwrap_or(text);
+    let words: Vec<_> = paragraph.split_whitespace().collect();
+    words.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+fn fail(what: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{NAME}: {what}");
+    ExitCode::from(CODE_BAD_INPUT)
+}
+
+fn run(args: RunArgs) -> ExitCode {
+    let config = args.config();
+    match machine::run(&config, &Output::stdout()) {
+        Ok(report) => {
+            tell_ending(&report, config.verbose);
+            ExitCode::from(report.exit.code)
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// Tells on standard error how a machine ended, unless it ended the usual way.
+fn tell_ending(report: &Report, verbose: bool) {
+    let what = match report.exit.reason {
+        Reason::Timeout => "the machine ran out of time (--timeout)",
+        Reason::Interrupted => "interrupted",
+        Reason::GuestCrash | Reason::TripleFault | Reason::KvmError => "the machine died",
+        Reason::GuestExit | Reason::DebugExit | Reason::PowerOff | Reason::Reset if !verbose => {
+            return;
+        }
+        Reason::GuestExit | Reason::DebugExit => "the guest ended by its exit port",
+        Reason::PowerOff => "the guest switched off",
+        Reason::Reset => "the guest asked for a reset",
+    };
+    match &report.exit.detail {
+        Some(detail) => eprintln!("{NAME}: {what}: {detail}"),
+        None => eprintln!("{NAME}: {what}"),
+    }
+}
+
+fn check(args: &CheckArgs) -> ExitCode {
+    let kvm = match check::open(&args.kvm_device) {
+        Ok(kvm) => kvm,
+        Err(error) => return fail(&HostError::from(error)),
+    };
+    let offer = check::offer(&kvm, &args.kvm_device);
+    let text = if args.json {
+        serde_json::to_string_pretty(&offer).unwrap_or_else(|error| error.to_string())
+    } else {
+        offer.to_string()
+    };
+    // Standard output that is closed early takes no answer; the exit code is one too.
+    let _ = writeln!(io::stdout(), "{text}");
+    ExitCode::from(if offer.native { 0 } else { CODE_BAD_INPUT })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(arguments: &[&str]) -> Result<MachineConfig, clap::Error> {
+        let all = [NAME, "run"].iter().chain(arguments);
+        match Cli::try_parse_from(all)?.command {
+            Command::Run(args) => Ok(args.config()),
+            Command::Check(_) => panic!("not a run"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_kernel_is_enough() {
+        let config = parse(&["--kernel", "k"]).unwrap();
+        assert_eq!((config.vps.get(), config.ram.bytes()), (1, 256 << 20));
+        assert_eq!((config.policy, config.spin_threshold.0), (Policy::Yield, 4095));
+        assert!(config.hyperv && config.cpus.as_slice().is_empty());
+    }
+
+    #[test]
+    fn all_options_of_the_interface_are_there() {
+        let text = "--kernel k --initrd i --cmdline -x --vps 4 --memory 1G --cpus 0-1 --policy directed \
+                    --spin-threshold never --boot linux64 --hyperv off --report r --timeout 1.5 --verbose";
+        let config = parse(&text.split_whitespace().collect::<Vec<_>>()).unwrap();
+        assert_eq!(config.cmdline, "-x");
+        assert_eq!(config.cpus.as_slice(), [0, 1]);
+        assert_eq!(config.spin_threshold.0, u32::MAX);
+        assert_eq!(config.timeout, Some(Duration::from_millis(1500)));
+        assert!(!config.hyperv && config.verbose);
+    }
+
+    #[test]
+    fn wrong_arguments_give_one_sentence() {
+        for (arguments, part) in [
+            (&["--kernel", "k", "--vps", "65"][..], "number from 1 to 64"),
+            (&["--kernel", "k", "--vps", "-1"], "number from 1 to 64"),
+            (&["--kernel", "k", "--timeout", "0"], "number of seconds"),
+            (&["--kernel", "k", "--timeout", "inf"], "number of seconds"),
+            (&["--kernel", "k", "--frobnicate"], "--frobnicate"),
+            (&[], "--kernel"),
+            (&["--kernel", "k", "--policy", "park"], "park"),
+        ] {
+            let sentence = one_sentence(&parse(arguments).unwrap_err().to_string());
+            assert!(sentence.contains(part), "{sentence}");
+            assert!(!sentence.contains('\n') && !sentence.starts_with("error"), "{sentence}");
+        }
+    }
+}

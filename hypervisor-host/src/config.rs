@@ -1,0 +1,347 @@
+//! What a machine is made of, checked before anything is opened or created.
+//!
+//! [`MachineConfig`] is the library's way in; the command line fills one. The parsers for sizes and
+//! processor lists live here because their limits do.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use hv_abi::cpuid::HV_SPIN_WAIT_NEVER_NOTIFY;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::layout::{MAX_RAM_BYTES, MAX_VPS, MIN_RAM_BYTES};
+use crate::loader::BootProtocolChoice;
+
+/// The threshold that Hyper-V itself and QEMU's documentation use for `hv-spinlocks`.
+pub const DEFAULT_SPIN_THRESHOLD: u32 = 0xFFF;
+/// Guest RAM if none is asked for.
+pub const DEFAULT_RAM_BYTES: u64 = 256 << 20;
+/// Processors that a list may name (the size of the kernel's default affinity mask).
+const MAX_HOST_CPU: usize = 1023;
+
+/// A machine to run.
+#[derive(Debug, Clone)]
+pub struct MachineConfig {
+    /// The kernel image: PVH or Linux ELF, or a bzImage.
+    pub kernel: PathBuf,
+    /// An initial RAM disk for the kernel.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// Number of virtual processors.
+    pub vps: VpCount,
+    /// Guest RAM.
+    pub ram: RamSize,
+    /// Host processors; VP *i* runs on the *(i mod n)*-th of them. Empty: wherever the scheduler likes.
+    pub cpus: CpuList,
+    /// What a long spin wait leads to.
+    pub policy: Policy,
+    /// How long a guest should spin before it notifies.
+    pub spin_threshold: SpinThreshold,
+    /// How the kernel is entered.
+    pub boot: BootProtocolChoice,
+    /// Whether the guest sees a Hyper-V interface at all.
+    pub hyperv: bool,
+    /// Where the report goes.
+    pub report: Option<PathBuf>,
+    /// The machine is ended after this long.
+    pub timeout: Option<Duration>,
+    /// Say on standard error what the host does.
+    pub verbose: bool,
+    /// The KVM device.
+    pub kvm_device: PathBuf,
+}
+
+/// What the host does when a guest notifies it of a long spin wait.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum, Default,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Count it and let the VP go on spinning.
+    None,
+    /// Give the rest of the VP thread's time slice to another thread.
+    #[default]
+    Yield,
+    /// Let KVM pick a preempted VP of this machine and run that one instead.
+    Directed,
+}
+
+/// A number of virtual processors, 1 to [`MAX_VPS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VpCount(u32);
+
+impl VpCount {
+    /// Checks a number.
+    pub fn new(count: u32) -> Result<Self, ConfigError> {
+        if (1..=MAX_VPS).contains(&count) {
+            Ok(Self(count))
+        } else {
+            Err(ConfigError::VpCount(count.to_string()))
+        }
+    }
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for VpCount {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let count = text.parse().map_err(|_| ConfigError::VpCount(text.into()))?;
+        Self::new(count)
+    }
+}
+
+/// An amount of guest RAM: whole 4 KiB pages between [`MIN_RAM_BYTES`] and [`MAX_RAM_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RamSize(u64);
+
+impl RamSize {
+    /// Checks a number of bytes.
+    pub fn new(bytes: u64) -> Result<Self, ConfigError> {
+        let name = || ByteSize(bytes).to_string();
+        if bytes < MIN_RAM_BYTES {
+            Err(ConfigError::RamTooSmall(name()))
+        } else if bytes > MAX_RAM_BYTES {
+            Err(ConfigError::RamTooLarge(name()))
+        } else if !bytes.is_multiple_of(4096) {
+            Err(ConfigError::RamNotPages(name()))
+        } else {
+            Ok(Self(bytes))
+        }
+    }
+
+    /// Bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for RamSize {
+    type Err = ConfigError;
+
+    /// A number with an optional suffix `K`, `M`, `G` or `T` (powers of 1024; `MiB`, `MB` mean the
+    /// same). A number without suffix is bytes.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let trimmed = text.trim();
+        let digits_end = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
+        let (digits, suffix) = trimmed.split_at(digits_end);
+        let shift = match suffix.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 0,
+            "k" | "kb" | "kib" => 10,
+            "m" | "mb" | "mib" => 20,
+            "g" | "gb" | "gib" => 30,
+            "t" | "tb" | "tib" => 40,
+            "p" | "pb" | "pib" => 50,
+            "e" | "eb" | "eib" => 60,
+            _ => return Err(ConfigError::RamSyntax(text.into())),
+        };
+        if digits.is_empty() {
+            return Err(ConfigError::RamSyntax(text.into()));
+        }
+        let too_large = || ConfigError::RamTooLarge(text.into());
+        let number: u64 = digits.parse().map_err(|_| too_large())?;
+        Self::new(number.checked_mul(1 << shift).ok_or_else(too_large)?)
+    }
+}
+
+/// Prints a number of bytes with the largest binary unit that divides it.
+pub struct ByteSize(pub u64);
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        for (shift, unit) in units {
+            if self.0 != 0 && self.0.trailing_zeros() >= shift {
+                return write!(f, "{} {unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{} bytes", self.0)
+    }
+}
+
+/// How many tries at a lock a guest should make before it notifies (CPUID `0x40000004` EBX).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpinThreshold(pub u32);
+
+impl Default for SpinThreshold {
+    fn default() -> Self {
+        Self(DEFAULT_SPIN_THRESHOLD)
+    }
+}
+
+impl FromStr for SpinThreshold {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        if text == "never" {
+            return Ok(Self(HV_SPIN_WAIT_NEVER_NOTIFY));
+        }
+        match text.parse() {
+            Ok(count) if count != 0 && count != HV_SPIN_WAIT_NEVER_NOTIFY => Ok(Self(count)),
+            _ => Err(ConfigError::SpinThreshold(text.into())),
+        }
+    }
+}
+
+/// Host processors by number, as in `0-1,3`; the order given is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CpuList(Vec<usize>);
+
+impl CpuList {
+    /// The processors.
+    pub fn as_slice(&self) -> &[usize] {
+        &self.0
+    }
+
+    /// The processor for a VP, if the list names any.
+    pub fn for_vp(&self, vp: u32) -> Option<usize> {
+        match self.0.len() {
+            0 => None,
+            count => self.0.get(vp as usize % count).copied(),
+        }
+    }
+
+    fn push_range(&mut self, part: &str) -> Option<()> {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        if first > last || last > MAX_HOST_CPU {
+            return None;
+        }
+        for cpu in first..=last {
+            if self.0.contains(&cpu) {
+                return None;
+            }
+            self.0.push(cpu);
+        }
+        Some(())
+    }
+}
+
+impl FromStr for CpuList {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let mut list = Self::default();
+        for part in text.split(',') {
+            list.push_range(part).ok_or_else(|| ConfigError::CpuSyntax(text.into()))?;
+        }
+        Ok(list)
+    }
+}
+
+/// A value that no machine can have.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// Not a number from 1 to 64.
+    #[error("{0} is no number of virtual processors; give a number from 1 to {MAX_VPS}")]
+    VpCount(String),
+    /// Not a size.
+    #[error("{0:?} is no amount of memory; give a number with K, M or G, such as 256M")]
+    RamSyntax(String),
+    /// Too small to hold anything.
+    #[error("{0} of memory is too little for a machine; give at least {least}", least = ByteSize(MIN_RAM_BYTES))]
+    RamTooSmall(String),
+    /// Beyond every limit.
+    #[error("{0} of memory is too much for a machine; give at most {most}", most = ByteSize(MAX_RAM_BYTES))]
+    RamTooLarge(String),
+    /// Not whole pages.
+    #[error("{0} of memory is not a whole number of pages; give a multiple of 4 KiB")]
+    RamNotPages(String),
+    /// Not a list of processors.
+    #[error("{0:?} is no list of processors; name each once, such as 0-1 or 0,2")]
+    CpuSyntax(String),
+    /// Not a threshold.
+    #[error("{0:?} is no spin threshold; give a number from 1 to 4294967294, or never")]
+    SpinThreshold(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ram(text: &str) -> Result<u64, ConfigError> {
+        text.parse::<RamSize>().map(RamSize::bytes)
+    }
+
+    #[test]
+    fn sizes_take_binary_suffixes_in_any_case() {
+        assert_eq!(ram("256M"), Ok(256 << 20));
+        assert_eq!(ram("2g"), Ok(2 << 30));
+        assert_eq!(ram("2048K"), Ok(2 << 20));
+        assert_eq!(ram("16 MiB"), Ok(16 << 20));
+        assert_eq!(ram("4194304"), Ok(4 << 20));
+    }
+
+    #[test]
+    fn absurd_sizes_are_named_as_such() {
+        for text in ["0", "1K", "0G"] {
+            assert!(matches!(ram(text), Err(ConfigError::RamTooSmall(_))), "{text}");
+        }
+        for text in ["1E", "16E", "99999999999999999999", "18446744073709551615G", "1025G"] {
+            assert!(matches!(ram(text), Err(ConfigError::RamTooLarge(_))), "{text}");
+        }
+        for text in ["", "M", "-1M", "1.5G", "12Q", "0x10M", "12M12"] {
+            assert!(matches!(ram(text), Err(ConfigError::RamSyntax(_))), "{text}");
+        }
+        assert!(matches!(ram("4194305"), Err(ConfigError::RamNotPages(_))));
+    }
+
+    #[test]
+    fn vp_counts_stop_at_64() {
+        assert_eq!("1".parse::<VpCount>().unwrap().get(), 1);
+        assert_eq!("64".parse::<VpCount>().unwrap().get(), 64);
+        for text in ["0", "65", "-1", "four", "", "4294967296"] {
+            assert!(text.parse::<VpCount>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cpu_lists_keep_their_order_and_wrap_around() {
+        let list: CpuList = "3,0-1".parse().unwrap();
+        assert_eq!(list.as_slice(), [3, 0, 1]);
+        assert_eq!(list.for_vp(0), Some(3));
+        assert_eq!(list.for_vp(4), Some(0));
+        assert_eq!(CpuList::default().for_vp(0), None);
+    }
+
+    #[test]
+    fn malformed_cpu_lists_are_refused() {
+        for text in ["", ",", "1-", "-1", "2-1", "0,0", "0-2,1", "a", "0-99999999999", "1024"] {
+            assert!(text.parse::<CpuList>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_threshold_is_a_number_or_never() {
+        assert_eq!("4095".parse(), Ok(SpinThreshold(4095)));
+        assert_eq!("never".parse(), Ok(SpinThreshold(u32::MAX)));
+        for text in ["0", "4294967295", "4294967296", "often", ""] {
+            assert!(text.parse::<SpinThreshold>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_error_says_what_to_do() {
+        let errors = [
+            "0".parse::<VpCount>().unwrap_err(),
+            ram("1E").unwrap_err(),
+            ram("1K").unwrap_err(),
+            ram("x").unwrap_err(),
+            ram("4194305").unwrap_err(),
+            "x".parse::<CpuList>().unwrap_err(),
+            "x".parse::<SpinThreshold>().unwrap_err(),
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.contains("; give ") || text.contains("; name "), "{text}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Why no machine could be run, in words for a person: what failed, on what, what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::check::CheckError;
+use crate::config::{ByteSize, ConfigError};
+use crate::loader::LoadError;
+use crate::partition::PartitionError;
+use crate::partition::memory::MemoryError;
+
+/// Exit code of the process for all of these.
+pub const CODE_BAD_INPUT: u8 = 2;
+
+/// A machine could not be run, or its report not be written.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// A value that no machine can have.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Guest RAM.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// More RAM than this computer has.
+    #[error(
+        "{} of memory is more than this computer's {}; give less by --memory",
+        ByteSize(*.asked), ByteSize(.present >> 20 << 20)
+    )]
+    MemoryBeyondHost {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes that the computer has.
+        present: u64,
+    },
+    /// The kernel, the initrd or the command line.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The ACPI tables.
+    #[error("cannot write the ACPI tables: {0}; give more by --memory")]
+    Acpi(String),
+    /// A processor that this process may not use.
+    #[error(
+        "cannot run a VP on processor {cpu}: this process may use {allowed}; name some of those by --cpus"
+    )]
+    Cpu {
+        /// The processor.
+        cpu: usize,
+        /// Those that may be used.
+        allowed: String,
+    },
+    /// More VPs than KVM runs.
+    #[error("cannot run {asked} VPs: this KVM runs at most {most}; give less by --vps")]
+    TooManyVps {
+        /// VPs asked for.
+        asked: u32,
+        /// The most that KVM runs.
+        most: usize,
+    },
+    /// KVM is not there, or not enough.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// The machine.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// The report can't be written.
+    #[error("cannot write the report {path}: {error}; give another place by --report", path = .path.display())]
+    Report {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Something that hardly ever fails.
+    #[error("cannot {what}: {error}; look at the limits of this process")]
+    System {
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl HostError {
+    /// For `map_err`.
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::System { what, error }
+    }
+}

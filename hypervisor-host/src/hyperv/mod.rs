@@ -1,0 +1,94 @@
+//! The Hyper-V interface that a guest sees.
+//!
+//! [`HypervInterface`] is what the VP run loop needs to know of it. [`kvm::KvmEngine`] is the engine
+//! that lets KVM's in-kernel emulation do the hot parts and keeps only what the host wants to see: the
+//! identity and hypercall MSRs ([`msr`]), the hypercall page ([`hypercall_page`]) and long spin waits
+//! ([`long_spin`]).
+
+pub mod cpuid;
+pub mod hypercall_page;
+pub mod kvm;
+pub mod long_spin;
+pub mod msr;
+
+use kvm_bindings::{kvm_cpuid_entry2, kvm_regs};
+use kvm_ioctls::{VcpuFd, VmFd};
+use vmm_sys_util::errno;
+
+use crate::stats::VpStats;
+
+/// The guest gets a general protection fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GeneralProtection;
+
+/// A VP at one of its exits, as an engine sees it.
+pub struct VpAccess<'a> {
+    /// The VP.
+    pub vcpu: &'a VcpuFd,
+    /// Its general registers at the exit.
+    pub registers: kvm_regs,
+    /// Its counters.
+    pub stats: &'a VpStats,
+    /// What the engine remembers about it.
+    pub memo: &'a mut VpMemo,
+}
+
+/// What an engine remembers about a VP between exits.
+#[derive(Debug, Default)]
+pub struct VpMemo {
+    /// The VP was seen in 64-bit mode.
+    pub long_mode: bool,
+}
+
+/// An implementation of the Hyper-V interface.
+pub trait HypervInterface: Send + Sync {
+    /// The hypervisor's CPUID leaves, all within `0x40000000..=0x4FFFFFFF`.
+    fn cpuid(&self) -> &[kvm_cpuid_entry2];
+
+    /// Prepares a machine before its first VP exists.
+    ///
+    /// # Errors
+    /// KVM refuses a capability.
+    fn prepare_machine(&self, vm: &VmFd) -> Result<(), KvmFailure>;
+
+    /// Prepares a VP after its CPUID is set.
+    ///
+    /// # Errors
+    /// KVM refuses a capability.
+    fn prepare_vp(&self, vcpu: &VcpuFd) -> Result<(), KvmFailure>;
+
+    /// A read of an MSR that KVM left to us.
+    ///
+    /// # Errors
+    /// The guest may not read it.
+    fn read_msr(&self, msr: u32) -> Result<u64, GeneralProtection>;
+
+    /// A write to an MSR that KVM left to us.
+    ///
+    /// # Errors
+    /// The guest may not write that.
+    fn write_msr(&self, vcpu: &VcpuFd, msr: u32, value: u64) -> Result<(), GeneralProtection>;
+
+    /// A read from the hypercall page's port; gives what the page finds in EAX.
+    fn hypercall_page(&self, vp: VpAccess<'_>) -> u32;
+
+    /// A hypercall that KVM does not answer; gives the result value.
+    fn hypercall(&self, input: u64, stats: &VpStats) -> u64;
+}
+
+/// KVM refused something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {error}")]
+pub struct KvmFailure {
+    /// The ioctl, and the capability if there is one.
+    pub what: &'static str,
+    /// Its error.
+    pub error: errno::Error,
+}
+
+impl KvmFailure {
+    /// For `map_err`.
+    pub fn of(what: &'static str) -> impl FnOnce(errno::Error) -> Self {
+        move |error| Self { what, error }
+    }
+}

@@ -1,0 +1,151 @@
+//! What a VP thread does: run the guest, answer its exit, again.
+
+use hv_abi::host::HYPERCALL_PAGE_PORT;
+use kvm_ioctls::VcpuFd;
+
+use super::exit::{self, Exit, PortAccess, SystemEvent};
+use super::registers::Dump;
+use super::shared::Shared;
+use crate::emulated::Request;
+use crate::hyperv::{GeneralProtection, VpAccess, VpMemo};
+use crate::outcome::{Outcome, Reason};
+use crate::stats::{ExitKind, VpStats};
+
+/// A VP and what its thread needs.
+pub struct VpRunner<'a> {
+    index: u32,
+    vcpu: VcpuFd,
+    memo: VpMemo,
+    stats: &'a VpStats,
+    shared: &'a Shared,
+}
+
+impl<'a> VpRunner<'a> {
+    /// VP number `index` of a machine. `None` if the machine has no such VP.
+    pub fn new(index: u32, vcpu: VcpuFd, shared: &'a Shared) -> Option<Self> {
+        let stats = shared.vps.get(index as usize)?;
+        Some(Self { index, vcpu, memo: VpMemo::default(), stats, shared })
+    }
+
+    /// Runs the guest until the machine ends.
+    pub fn run(&mut self) {
+        while self.shared.ending.get().is_none() {
+            let exit = exit::run(&mut self.vcpu);
+            if let Some(outcome) = self.answer(exit) {
+                self.shared.ending.set(outcome);
+            }
+        }
+    }
+
+    fn answer(&mut self, exit: Exit) -> Option<Outcome> {
+        if !is_hypercall_page(&exit) {
+            self.stats.count_exit(exit.kind());
+        }
+        match exit {
+            Exit::Port(access) if is_hypercall_page(&exit) => {
+                self.hypercall_page(access);
+                None
+            }
+            Exit::Port(access) => self.ports(access),
+            Exit::MmioRead | Exit::MmioWrite => {
+                self.stats.count_unclaimed();
+                None
+            }
+            Exit::MsrRead(msr) => {
+                self.read_msr(msr);
+                None
+            }
+            Exit::MsrWrite(msr, value) => {
+                self.write_msr(msr, value);
+                None
+            }
+            Exit::Hypercall(input) => {
+                self.hypercall(input);
+                None
+            }
+            Exit::Synic | Exit::Interrupted | Exit::System(SystemEvent::Other(_)) => None,
+            Exit::System(SystemEvent::Reset) => Some(Outcome::guest(Reason::Reset, 0)),
+            Exit::System(SystemEvent::PowerOff) => Some(Outcome::guest(Reason::PowerOff, 0)),
+            Exit::System(SystemEvent::Crash) => Some(Outcome::died(
+                Reason::GuestCrash,
+                format!("the guest reported a crash on VP {}", self.index),
+            )),
+            Exit::Shutdown => Some(self.died(Reason::TripleFault, "triple fault")),
+            Exit::Error(what) => Some(self.died(Reason::KvmError, &what)),
+            Exit::Other(reason) => {
+                let what = format!("unexpected exit with reason {reason}");
+                Some(self.died(Reason::KvmError, &what))
+            }
+        }
+    }
+
+    fn hypercall_page(&mut self, access: PortAccess) {
+        self.stats.count_exit(ExitKind::HypercallPage);
+        let registers = self.vcpu.sync_regs().regs;
+        let access_width = access.width;
+        let answer = match &self.shared.hyperv {
+            None => u32::MAX,
+            Some(hyperv) => hyperv.hypercall_page(VpAccess {
+                vcpu: &self.vcpu,
+                registers,
+                stats: self.stats,
+                memo: &mut self.memo,
+            }),
+        };
+        for element in exit::port_data(&mut self.vcpu).chunks_mut(access_width) {
+            let bytes = answer.to_le_bytes();
+            let count = element.len().min(bytes.len());
+            element[..count].copy_from_slice(&bytes[..count]);
+        }
+    }
+
+    fn ports(&mut self, access: PortAccess) -> Option<Outcome> {
+        let mut outcome = None;
+        let shared = self.shared;
+        for element in exit::port_data(&mut self.vcpu).chunks_mut(access.width) {
+            let result = if access.read {
+                shared.ports.read(access.port, element).map(|()| None)
+            } else {
+                shared.ports.write(access.port, element)
+            };
+            match result {
+                Ok(None) => {}
+                Ok(Some(Request::End(end))) => outcome = outcome.or(Some(end)),
+                Ok(Some(Request::Mark(mark))) => shared.record_mark(self.index, mark),
+                Err(_) => self.stats.count_unclaimed(),
+            }
+        }
+        outcome
+    }
+
+    fn read_msr(&mut self, msr: u32) {
+        let hyperv = self.shared.hyperv.as_ref().ok_or(GeneralProtection);
+        let value = hyperv.and_then(|hyperv| hyperv.read_msr(msr));
+        exit::answer_msr_read(&mut self.vcpu, value);
+    }
+
+    fn write_msr(&mut self, msr: u32, value: u64) {
+        let hyperv = self.shared.hyperv.as_ref().ok_or(GeneralProtection);
+        let result = hyperv.and_then(|hyperv| hyperv.write_msr(&self.vcpu, msr, value));
+        exit::answer_msr_write(&mut self.vcpu, result);
+    }
+
+    fn hypercall(&mut self, input: u64) {
+        if let Some(hyperv) = &self.shared.hyperv {
+            let result = hyperv.hypercall(input, self.stats);
+            exit::answer_hypercall(&mut self.vcpu, result);
+        }
+    }
+
+    fn died(&self, reason: Reason, what: &str) -> Outcome {
+        let registers = match (self.vcpu.get_regs(), self.vcpu.get_sregs()) {
+            (Ok(regs), Ok(sregs)) => Dump(&regs, &sregs).to_string(),
+            _ => "  (registers are not readable)".into(),
+        };
+        Outcome::died(reason, format!("{what} on VP {}\n{registers}", self.index))
+    }
+}
+
+fn is_hypercall_page(exit: &Exit) -> bool {
+    matches!(exit, Exit::Port(access) if access.read && access.port == u16::from(HYPERCALL_PAGE_PORT))
+}

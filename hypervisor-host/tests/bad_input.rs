@@ -1,0 +1,332 @@
+//! Whatever a person gets wrong, the program says so in one sentence and ends with code 2.
+//!
+//! The sentence names what failed, on what, and after a semicolon what to do. All of it happens before
+//! KVM is opened, the device itself apart, so these tests need none.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A good PVH kernel of 304 bytes and a good bzImage; the fuzzer starts from them too. The ELF file's
+/// fields lie where its specification has them; its program headers are at 0x40, 0x78 and 0xB0.
+const ELF: &[u8] = include_bytes!("../../tests/fuzz/seeds/loader/pvh.elf");
+const BZIMAGE: &[u8] = include_bytes!("../../tests/fuzz/seeds/loader/small.bzimage");
+
+const CODE_SEGMENT: usize = 0x40;
+const DATA_SEGMENT: usize = 0x78;
+const NOTE_SEGMENT: usize = 0xB0;
+const P_OFFSET: usize = 0x08;
+const P_PADDR: usize = 0x18;
+const P_FILESZ: usize = 0x20;
+const P_MEMSZ: usize = 0x28;
+
+/// A folder that is removed at the end of a test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("bad-input-{test}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// [`ELF`] with some fields changed.
+fn patched(patches: &[(usize, u64)]) -> Vec<u8> {
+    let mut image = ELF.to_vec();
+    for &(offset, value) in patches {
+        image[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    image
+}
+
+fn host<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hypervisor-host"))
+        .args(arguments)
+        // A panic would show itself at length.
+        .env("RUST_BACKTRACE", "full")
+        .output()
+        .unwrap()
+}
+
+/// Checks exit code and form, and that the sentence contains all of `parts`.
+#[track_caller]
+fn check_refused(output: &Output, parts: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(output.stdout.is_empty(), "standard output is the guest's");
+    let sentence = text.strip_suffix('\n').unwrap_or_else(|| panic!("no line end: {text}"));
+    assert!(!sentence.contains('\n'), "more than one line: {sentence}");
+    assert!(sentence.starts_with("hypervisor-host: "), "{sentence}");
+    assert!(sentence.len() < 500, "too long to read: {sentence}");
+    for unwanted in ["panicked", "backtrace", "Os {", "Error {", "Some(", "unwrap"] {
+        assert!(!sentence.contains(unwanted), "not for a person: {sentence}");
+    }
+    let advice = sentence.rsplit_once("; ").map_or("", |(_, advice)| advice);
+    assert!(!advice.is_empty(), "it does not say what to do: {sentence}");
+    for part in parts {
+        assert!(sentence.contains(part), "'{part}' is not in: {sentence}");
+    }
+}
+
+/// `run` with the kernel at `path`, which must be refused with its path and `parts` in the sentence.
+#[track_caller]
+fn check_kernel_refused(path: &Path, options: &[&str], parts: &[&str]) {
+    let output = run(path, options);
+    check_refused(&output, parts);
+    check_refused(&output, &["kernel", &path.to_string_lossy()]);
+}
+
+fn run(kernel: &Path, options: &[&str]) -> Output {
+    let mut arguments = vec![OsStr::new("run"), OsStr::new("--kernel"), kernel.as_os_str()];
+    arguments.extend(options.iter().map(OsStr::new));
+    host(arguments)
+}
+
+/// `run` with a good kernel and these options, which must be refused.
+#[track_caller]
+fn check_options_refused(test: &str, options: &[&str], parts: &[&str]) {
+    let folder = Folder::new(test);
+    check_refused(&run(&folder.file("good-kernel", ELF), options), parts);
+}
+
+#[test]
+fn a_kernel_that_is_not_there() {
+    let folder = Folder::new("missing");
+    check_kernel_refused(&folder.0.join("nothing"), &[], &["no such file", "check the path"]);
+    let not_utf8 = folder.0.join(OsStr::from_bytes(b"\xFF\xFE"));
+    check_kernel_refused(&not_utf8, &[], &["no such file"]);
+}
+
+#[test]
+fn a_kernel_that_is_no_regular_file() {
+    let folder = Folder::new("special");
+    check_kernel_refused(&folder.0, &[], &["is a directory"]);
+    check_kernel_refused(Path::new("/dev/zero"), &[], &["device"]);
+}
+
+#[test]
+fn a_kernel_that_is_no_image() {
+    let folder = Folder::new("no-image");
+    check_kernel_refused(&folder.file("empty", b""), &[], &["empty"]);
+    let text = folder.file("notes.txt", b"#!/bin/sh\necho this is not a kernel\n");
+    check_kernel_refused(&text, &[], &["neither an ELF file nor a Linux bzImage"]);
+}
+
+#[test]
+fn a_kernel_for_another_machine() {
+    let folder = Folder::new("machine");
+    for (name, offset, value, part) in [
+        ("elf32", 4, 1, "64-bit"),
+        ("big-endian", 5, 2, "little-endian"),
+        ("aarch64", 0x12, 183, "machine 183"),
+        ("pie", 0x10, 3, "-pie"),
+    ] {
+        let mut image = ELF.to_vec();
+        image[offset] = value;
+        check_kernel_refused(&folder.file(name, &image), &[], &[part]);
+    }
+}
+
+#[test]
+fn a_truncated_kernel() {
+    let folder = Folder::new("truncated");
+    for (length, part) in [
+        (40, "ends within the ELF header"),
+        (100, "program headers lie outside the file"),
+        (0x108, "segment 0 ends outside the file"),
+        (0x114, "segment 1 ends outside the file"),
+    ] {
+        let path = folder.file("kernel.elf", &ELF[..length]);
+        check_kernel_refused(&path, &[], &[part]);
+    }
+    let path = folder.file("bzImage", &BZIMAGE[..0x600]);
+    check_kernel_refused(&path, &[], &["bzImage is truncated"]);
+}
+
+#[test]
+fn a_segment_outside_ram() {
+    let folder = Folder::new("outside");
+    for (name, address) in [("above", 16 << 20), ("in-the-hole", 0xC000_0000), ("far", 1 << 62)] {
+        let path = folder.file(name, &patched(&[(DATA_SEGMENT + P_PADDR, address)]));
+        let parts = ["segment 1", "outside the guest's RAM", "--memory"];
+        check_kernel_refused(&path, &["--memory", "16M"], &parts);
+    }
+    let huge = folder.file("huge", &patched(&[(DATA_SEGMENT + P_MEMSZ, 1 << 40)]));
+    check_kernel_refused(&huge, &["--memory", "16M"], &["segment 1", "1099511627776 bytes"]);
+    let low = folder.file("low", &patched(&[(CODE_SEGMENT + P_PADDR, 0x7C00)]));
+    check_kernel_refused(&low, &[], &["segment 0", "below 1 MiB"]);
+}
+
+#[test]
+fn segments_that_make_no_sense() {
+    let folder = Folder::new("nonsense");
+    let overlap = folder.file("overlap", &patched(&[(DATA_SEGMENT + P_PADDR, 0x10_0010)]));
+    check_kernel_refused(&overlap, &[], &["segments 0 and 1 overlap"]);
+    let wrap = folder.file("wrap", &patched(&[(DATA_SEGMENT + P_PADDR, u64::MAX)]));
+    check_kernel_refused(&wrap, &[], &["segment 1", "wraps around"]);
+    let size = folder.file("size", &patched(&[(DATA_SEGMENT + P_MEMSZ, 1)]));
+    check_kernel_refused(&size, &[], &["segment 1", "more bytes in the file than in memory"]);
+    let offset = folder.file("offset", &patched(&[(CODE_SEGMENT + P_OFFSET, 1 << 40)]));
+    check_kernel_refused(&offset, &[], &["segment 0", "outside the file"]);
+    let notes = folder.file("notes", &patched(&[(NOTE_SEGMENT + P_FILESZ, 23)]));
+    check_kernel_refused(&notes, &[], &["notes in segment 2"]);
+    let mut many = ELF.to_vec();
+    many[0x38..0x3A].fill(0xFF);
+    check_kernel_refused(&folder.file("many", &many), &[], &["65535 program headers"]);
+}
+
+#[test]
+fn a_kernel_that_can_not_be_entered_so() {
+    let folder = Folder::new("entry");
+    let bzimage = folder.file("bzImage", BZIMAGE);
+    check_kernel_refused(&bzimage, &["--boot", "pvh"], &["no PVH entry", "--boot"]);
+    let entry = folder.file("entry", &patched(&[(0x18, 0x10_1000)]));
+    check_kernel_refused(&entry, &["--boot", "linux64"], &["0x101000", "executable"]);
+}
+
+#[test]
+fn a_kernel_too_big_for_the_ram() {
+    let folder = Folder::new("too-big");
+    let path = folder.file("bzImage", BZIMAGE);
+    check_kernel_refused(&path, &["--memory", "2M"], &["0x200000 to 0x300000", "--memory"]);
+    // A terabyte of holes: nothing of it may be read or allocated.
+    File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    check_kernel_refused(&path, &["--memory", "16M"], &["0x200000 to 0x100", "--memory"]);
+}
+
+#[test]
+fn an_initrd_that_can_not_be_used() {
+    let folder = Folder::new("initrd");
+    let refused = |initrd: &Path, parts: &[&str]| {
+        let initrd = initrd.to_string_lossy();
+        let output = run(&folder.file("kernel", ELF), &["--memory", "16M", "--initrd", &initrd]);
+        check_refused(&output, parts);
+        check_refused(&output, &["initrd", &initrd]);
+    };
+    refused(&folder.0.join("nothing"), &["no such file"]);
+    refused(&folder.0, &["is a directory"]);
+    let large = folder.file("large", b"");
+    refused(&large, &["empty"]);
+    File::options().write(true).open(&large).unwrap().set_len(1 << 40).unwrap();
+    refused(&large, &["1099511627776 bytes", "16777216 bytes", "--memory"]);
+}
+
+#[test]
+fn a_command_line_too_long_for_the_kernel() {
+    let folder = Folder::new("cmdline");
+    let output = run(&folder.file("bzImage", BZIMAGE), &["--cmdline", &"x".repeat(2048)]);
+    check_refused(&output, &["command line", "2048 bytes", "2047", "shorten it"]);
+}
+
+#[test]
+fn numbers_of_processors_out_of_range() {
+    for vps in ["0", "65", "-1", "4294967296", "four", "1.5", ""] {
+        check_options_refused("vps", &["--vps", vps], &["1 to 64"]);
+    }
+}
+
+#[test]
+fn absurd_amounts_of_memory() {
+    for (memory, part) in [
+        ("0", "too little"),
+        ("4095", "too little"),
+        ("1M", "too little"),
+        ("1025G", "too much"),
+        ("16E", "too much"),
+        ("99999999999999999999G", "too much"),
+        ("4194305", "whole number of pages"),
+        ("-1G", "--memory"),
+        ("lots", "--memory"),
+        ("0x10M", "--memory"),
+        ("", "--memory"),
+    ] {
+        check_options_refused("memory", &["--memory", memory], &[part]);
+    }
+}
+
+#[test]
+fn lists_of_processors_that_name_none() {
+    for cpus in ["", "x", "1-", "3-1", "0,0", "0-99999999999", "1024", "-1"] {
+        check_options_refused("cpus", &["--cpus", cpus], &["processors"]);
+    }
+}
+
+#[test]
+fn a_processor_that_this_computer_has_not() {
+    check_options_refused("no-such-cpu", &["--cpus", "1023"], &["processor 1023", "--cpus"]);
+}
+
+#[test]
+fn unknown_options_and_values() {
+    for (options, part) in [
+        (&["--frobnicate"][..], "--frobnicate"),
+        (&["extra"], "extra"),
+        (&["--policy", "park"], "park"),
+        (&["--boot", "bios"], "bios"),
+        (&["--hyperv", "maybe"], "maybe"),
+        (&["--spin-threshold", "0"], "spin threshold"),
+        (&["--spin-threshold", "often"], "spin threshold"),
+        (&["--timeout", "0"], "number of seconds"),
+        (&["--timeout", "-5"], "number of seconds"),
+        (&["--timeout", "nan"], "number of seconds"),
+        (&["--timeout", "1e400"], "number of seconds"),
+        (&["--vps"], "--vps"),
+        (&["--vps", "2", "--vps", "3"], "--vps"),
+    ] {
+        check_options_refused("options", options, &[part]);
+    }
+    check_refused(&host(["run"]), &["--kernel"]);
+    check_refused(&host(["walk"]), &["walk"]);
+    let not_utf8 = OsStr::from_bytes(b"\xFF\xFE");
+    let arguments = [OsStr::new("run"), OsStr::new("--cmdline"), not_utf8];
+    check_refused(&host(arguments), &["UTF-8"]);
+}
+
+#[test]
+fn a_report_that_can_not_be_written() {
+    let folder = Folder::new("report");
+    let nowhere = folder.0.join("missing-folder").join("report.json");
+    for path in [&nowhere, &folder.0] {
+        let path = path.to_string_lossy();
+        let parts = ["report", &path, "--report"];
+        check_options_refused("report-kernel", &["--report", &path], &parts);
+    }
+}
+
+#[test]
+fn a_kvm_device_that_is_none() {
+    let folder = Folder::new("kvm");
+    let file = folder.file("no-device", b"x");
+    let missing = folder.0.join("missing");
+    for path in [missing.as_path(), &folder.0, &file, Path::new("/dev/null")] {
+        let path = path.to_string_lossy();
+        check_options_refused("kvm-kernel", &["--kvm-device", &path], &[&path]);
+        check_refused(&host(["check", "--kvm-device", &path]), &[&path]);
+    }
+}
+
+/// Only on a computer that has a `/dev/kvm` which is not enough; elsewhere there is nothing to see.
+#[test]
+fn a_kvm_without_what_is_needed() {
+    if !Path::new("/dev/kvm").exists() || host(["check", "--json"]).status.success() {
+        eprintln!("skipped: this computer has no KVM, or one that is enough");
+        return;
+    }
+    check_options_refused("no-features", &[], &["/dev/kvm"]);
+}
