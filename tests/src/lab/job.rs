@@ -101,7 +101,7 @@ pub struct BatchFile {
 /// Jobs that share one start of the lab, and the files they need.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// Processors of the lab: 1 unless a job needs two (see `shared/lab.md` for what each costs).
+    /// Processors of the lab: 1 unless a job needs two (docs/lab.md says what each costs).
     pub cpus: u32,
     /// Memory of the lab in MiB.
     pub memory_mib: u32,

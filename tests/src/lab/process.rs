@@ -89,50 +89,79 @@ impl Running {
 
     fn finish(mut self, start: Instant, sink: &mut dyn FnMut(Stream, &[u8])) -> Finished {
         let mut limit = OutputLimit::default();
-        let mut handle = |script: &mut Script, stream: Stream, data: &[u8]| {
-            if stream == Stream::Stdout {
-                script.saw(data);
-            }
-            let kept = limit.take(stream, data);
-            if !kept.is_empty() {
-                sink(stream, kept);
-            }
-        };
-        let mut ended: Option<(ExitStatus, Instant)> = None;
-        let mut asked: Option<Instant> = None;
+        let mut phase = Phase::Running;
         let mut timed_out = false;
         self.script.advance();
-        loop {
-            match self.output.recv_timeout(POLL) {
-                Ok((stream, data)) => handle(&mut self.script, stream, &data),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) if ended.is_some() => break,
-                Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL),
-            }
-            if let Some((_, when)) = ended {
+        let (status, end) = loop {
+            let closed = self.pass_on(&mut limit, sink);
+            match phase {
                 // Someone outside the group may hold the pipes open; don't wait for that.
-                if when.elapsed() > DRAIN {
-                    break;
+                Phase::Ended(status, when) if closed || when.elapsed() > DRAIN => {
+                    break (status, when);
                 }
-            } else if let Ok(Some(status)) = self.child.try_wait() {
-                ended = Some((status, Instant::now()));
-                // What it left behind goes with it.
-                sys::signal_group(self.child.id(), libc::SIGKILL);
-            } else if asked.is_some_and(|when| when.elapsed() > GRACE) {
-                sys::signal_group(self.child.id(), libc::SIGKILL);
-            } else if asked.is_none() && start.elapsed() > self.timeout {
-                timed_out = true;
-                asked = Some(Instant::now());
-                sys::signal_group(self.child.id(), libc::SIGTERM);
+                Phase::Ended(..) => {}
+                _ => phase = self.look(phase, start),
+            }
+            timed_out |= matches!(phase, Phase::Asked(_));
+        };
+        Finished {
+            exit: if timed_out { Exit::TimedOut } else { exit_of(status) },
+            duration: end - start,
+            dropped_bytes: limit.dropped_bytes,
+        }
+    }
+
+    /// Hands on one piece of output, or waits a moment; true when there will be none any more.
+    fn pass_on(&mut self, limit: &mut OutputLimit, sink: &mut dyn FnMut(Stream, &[u8])) -> bool {
+        match self.output.recv_timeout(POLL) {
+            Ok((stream, data)) => {
+                if stream == Stream::Stdout {
+                    self.script.saw(&data);
+                }
+                let kept = limit.take(stream, &data);
+                if !kept.is_empty() {
+                    sink(stream, kept);
+                }
+                false
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => {
+                // A program may close its streams long before it ends.
+                thread::sleep(POLL);
+                true
             }
         }
-        let exit = match ended {
-            _ if timed_out => Exit::TimedOut,
-            Some((status, _)) => exit_of(status),
-            None => Exit::TimedOut,
-        };
-        Finished { exit, duration: start.elapsed(), dropped_bytes: limit.dropped_bytes }
     }
+
+    /// Looks whether the program ended, and sees to it that it does.
+    fn look(&mut self, phase: Phase, start: Instant) -> Phase {
+        let group = self.child.id();
+        if let Ok(Some(status)) = self.child.try_wait() {
+            // What it left behind goes with it.
+            sys::signal_group(group, libc::SIGKILL);
+            return Phase::Ended(status, Instant::now());
+        }
+        match phase {
+            Phase::Running if start.elapsed() > self.timeout => {
+                sys::signal_group(group, libc::SIGTERM);
+                Phase::Asked(Instant::now())
+            }
+            Phase::Asked(when) if when.elapsed() > GRACE => {
+                sys::signal_group(group, libc::SIGKILL);
+                phase
+            }
+            _ => phase,
+        }
+    }
+}
+
+/// How far a process is on its way to its end.
+#[derive(Clone, Copy)]
+enum Phase {
+    Running,
+    /// Its time was up and it was asked to end.
+    Asked(Instant),
+    Ended(ExitStatus, Instant),
 }
 
 impl Drop for Running {

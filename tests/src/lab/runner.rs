@@ -281,3 +281,6 @@ impl Partial {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
