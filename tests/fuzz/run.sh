@@ -66,8 +66,9 @@ RUSTFLAGS=$(tr -s ' \n' ' ' <<<"$RUSTFLAGS")
 unset CARGO_ENCODED_RUSTFLAGS
 export CARGO_TARGET_DIR=${ENL_FUZZ_TARGET_DIR:-$PWD/target}
 
+# Not --locked: the lock file follows what the host and the kernel depend on.
 echo "Building ${#targets[@]} fuzz targets with coverage"
-cargo build --quiet --release --locked --target "$triple" ${targets[@]/#/--bin } ||
+cargo build --quiet --release --target "$triple" ${targets[@]/#/--bin } ||
     fail "the fuzz targets don't build; see the compiler's messages above"
 
 # Runs one target; prints its verdict; fails if it crashed.
@@ -78,7 +79,7 @@ run_target() {
     local code=0
     "$CARGO_TARGET_DIR/$triple/release/$name" \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=16384 \
-        -print_final_stats=1 -artifact_prefix="artifacts/$name/" \
+        -print_final_stats=1 -artifact_prefix="$PWD/artifacts/$name/" \
         "corpus/$name" "seeds/$name" >"$log" 2>&1 || code=$?
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     counters=$(sed -n 's/^INFO: Loaded .* (\([0-9]*\) inline 8-bit counters).*/\1/p' "$log")
@@ -86,7 +87,7 @@ run_target() {
     if ((code)); then
         echo "FAIL $name: ended with code $code after ${executions:-?} executions"
         sed -n '/panicked at/,+1p; /ERROR: libFuzzer/p; /Test unit written to/p' "$log"
-        echo "     log: $log"
+        echo "     log: $log; run one input again: $CARGO_TARGET_DIR/$triple/release/$name INPUT"
         return 1
     fi
     if ((${counters:-0} == 0)); then
