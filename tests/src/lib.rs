@@ -8,11 +8,15 @@
 //!
 //! The program `enl` (`src/bin/enl.rs`) puts them together for `make run` and `make test`.
 
+pub mod artifacts;
 pub mod events;
 pub mod guest_tests;
+pub mod image;
 pub mod lab;
+pub mod main_job;
 pub mod outcome;
 pub mod plot;
+pub mod progress;
 pub mod study;
 pub mod suites;
 pub mod vmm;

@@ -93,9 +93,9 @@ pub fn merge(setting: &Setting, guest: &[Study], host: &[u64]) -> Result<Vec<Row
 }
 
 /// The checks every run of the study must pass.
-pub fn checks(setting: &Setting, rows: &[Row], locks: &[&str], acquisitions: u64) -> Vec<Case> {
+pub fn checks(setting: &Setting, rows: &[Row], locks: &[String], acquisitions: u64) -> Vec<Case> {
     let name = |what: &str| format!("{what} ({})", setting.name());
-    let missing = locks.iter().find(|&&lock| !rows.iter().any(|row| row.lock == lock));
+    let missing = locks.iter().find(|&lock| !rows.iter().any(|row| row.lock == *lock));
     let wrong_work = rows.iter().find(|row| row.acquisitions != acquisitions);
     let unequal =
         rows.iter().find(|row| row.long_spin_notifications != row.long_spins_seen_by_host);
@@ -255,7 +255,7 @@ mod tests {
     fn unequal_counts_fail() {
         let guest = [study("spin-enlightened", 5000, 1)];
         let rows = merge(&setting(), &guest, &[2]).unwrap();
-        let cases = checks(&setting(), &rows, &["spin-enlightened"], 400);
+        let cases = checks(&setting(), &rows, &["spin-enlightened".into()], 400);
         let failed: Vec<_> = cases.iter().filter(|case| case.verdict == Verdict::Fail).collect();
         assert_eq!(failed.len(), 1);
         assert_eq!(failed[0].reason, "spin-enlightened: guest 1, host 2");
@@ -265,7 +265,7 @@ mod tests {
     fn missing_locks_lost_work_and_talkative_plain_locks_fail() {
         let guest = [study("spin", 5000, 1)];
         let rows = merge(&setting(), &guest, &[1]).unwrap();
-        let cases = checks(&setting(), &rows, &["spin", "ticket"], 500);
+        let cases = checks(&setting(), &rows, &["spin".into(), "ticket".into()], 500);
         let failed = cases.iter().filter(|case| case.verdict == Verdict::Fail).count();
         assert_eq!(failed, 3, "{cases:?}");
     }

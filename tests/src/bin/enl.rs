@@ -1,0 +1,195 @@
+//! `enl`: the program behind `make run` and `make test`.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use tests::artifacts::Artifacts;
+use tests::lab::{self, Executor, Lab};
+use tests::outcome::Results;
+use tests::{image, main_job, suites};
+
+/// Boots, tests and measures Enlighten.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Finish the linked kernel: fill its symbol table, strip it
+    Image,
+    /// List the kernel's tests
+    List,
+    /// Boot the kernel on our host and measure its spin waits
+    Run(main_job::Options),
+    /// Pass every test
+    Test {
+        /// Only these parts
+        #[arg(long, value_delimiter = ',', default_value = "cargo,loom,fuzz,tcg,kvm,study")]
+        only: Vec<Part>,
+        /// Seconds for each fuzz target
+        #[arg(long, default_value_t = 10)]
+        fuzz_seconds: u32,
+    },
+    /// Start the lab many times in a row and count the clean starts
+    ProveLab {
+        /// Starts
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        starts: u32,
+        /// Processors of the lab
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
+        cpus: u32,
+    },
+}
+
+/// A part of `make test`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Unit, integration and documentation tests
+    Cargo,
+    /// The locks under the model checker
+    Loom,
+    /// Every parser under the fuzzer, briefly
+    Fuzz,
+    /// The kernel on QEMU's software processor
+    Tcg,
+    /// Guests on KVM, natively or in the lab
+    Kvm,
+    /// The spin-wait study, small
+    Study,
+}
+
+fn main() -> ExitCode {
+    lab::agent::become_agent_if_asked();
+    match run(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("enl: error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(action: Action) -> Result<bool> {
+    let artifacts = Artifacts::find()?;
+    match action {
+        Action::Image => finish_image(&artifacts),
+        Action::List => {
+            kernel_tests(&artifacts)?.iter().for_each(|name| println!("{name}"));
+            Ok(true)
+        }
+        Action::Run(options) => main_job::run(&artifacts, &options, &kernel_tests(&artifacts)?),
+        Action::Test { only, fuzz_seconds } => test(&artifacts, &only, fuzz_seconds),
+        Action::ProveLab { starts, cpus } => prove_lab(&artifacts, starts, cpus),
+    }
+}
+
+fn finish_image(artifacts: &Artifacts) -> Result<bool> {
+    let info = image::finish_image(&artifacts.linked_kernel, &artifacts.kernel)?;
+    println!(
+        "kernel image: {}, {} bytes, {} symbols",
+        artifacts.kernel.display(),
+        info.file_bytes,
+        info.symbols
+    );
+    Ok(true)
+}
+
+fn kernel_tests(artifacts: &Artifacts) -> Result<Vec<String>> {
+    if !artifacts.kernel.exists() {
+        finish_image(artifacts)?;
+    }
+    Ok(image::list_tests(&artifacts.kernel)?)
+}
+
+fn test(artifacts: &Artifacts, only: &[Part], fuzz_seconds: u32) -> Result<bool> {
+    let tests = kernel_tests(artifacts)?;
+    let mut results = Results::default();
+    for part in only {
+        println!("\n== {part:?}");
+        match part {
+            Part::Cargo => {
+                results.add(suites::cargo::run("cargo test", &mut cargo_test(artifacts))?)
+            }
+            Part::Loom => results.add(suites::cargo::run("loom", &mut loom(artifacts))?),
+            Part::Fuzz => {
+                results.add(suites::cargo::run("fuzz", &mut fuzz(artifacts, fuzz_seconds))?)
+            }
+            Part::Tcg => suites::tcg::run(artifacts, &tests, &mut results)?,
+            Part::Kvm => {
+                let executor = Executor::choose(&artifacts.host)?;
+                suites::kvm::run(artifacts, &executor, &tests, &mut results)?;
+            }
+            Part::Study => main_job::small(artifacts, &mut results)?,
+        }
+    }
+    results.write(&artifacts.reports)?;
+    let counts = results.counts();
+    println!("\n== Summary");
+    for suite in &results.suites {
+        println!("{suite}");
+    }
+    for note in &results.notes {
+        println!("note: {note}");
+    }
+    println!("reports: {}", artifacts.reports.display());
+    println!("{counts}");
+    Ok(counts.failed == 0)
+}
+
+fn cargo(artifacts: &Artifacts) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").map_or("cargo".into(), PathBuf::from));
+    command.current_dir(&artifacts.root);
+    command
+}
+
+fn cargo_test(artifacts: &Artifacts) -> Command {
+    let mut command = cargo(artifacts);
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    command
+}
+
+fn loom(artifacts: &Artifacts) -> Command {
+    let mut command = cargo(artifacts);
+    command.args(["test", "--locked", "--release", "-p", "hv-enlightenments", "--tests"]);
+    command
+        .env("RUSTFLAGS", "--cfg loom")
+        .arg("--target-dir")
+        .arg(artifacts.root.join("target/loom"));
+    command
+}
+
+fn fuzz(artifacts: &Artifacts, seconds: u32) -> Command {
+    let mut command = Command::new(artifacts.root.join("tests/fuzz/run.sh"));
+    command.args(["--seconds", &seconds.to_string()]);
+    command
+}
+
+fn prove_lab(artifacts: &Artifacts, starts: u32, cpus: u32) -> Result<bool> {
+    let lab = Lab::new(lab::LabConfig::new()?)?;
+    let batch = main_job::boot_batch(artifacts, cpus);
+    let report = lab::prove(&lab, starts, &batch, &mut |report| {
+        println!("{:>3} starts: {} clean", report.starts, report.clean);
+    })?;
+    println!("{}", report.place);
+    for (number, why) in &report.lost {
+        println!("start {number}: the lab was lost: {why}");
+    }
+    for (number, why) in &report.wrong {
+        println!("start {number}: wrong: {why}");
+    }
+    let (least, middle, most) = report.boot_times().context("the lab never came up")?;
+    println!(
+        "{} of {} clean; up after {least:.1?} to {most:.1?}, median {middle:.1?}",
+        report.clean, report.starts
+    );
+    let json = serde_json::to_vec_pretty(&report)?;
+    tests::outcome::write_file(&artifacts.reports.join("lab.json"), &json)?;
+    Ok(report.clean == report.starts)
+}

@@ -1,0 +1,137 @@
+//! Our host's budgets, and how it ends when things go wrong.
+
+use anyhow::{Context, Result};
+use hypervisor_host::report::Report;
+
+use super::images;
+use super::kvm::{Check, HOST, guest};
+use super::trial::{REPORT, exit_text};
+use crate::lab::{Batch, Job, JobResult};
+use crate::outcome::Case;
+use crate::vmm::{Paths, Vmm};
+
+/// Most exits from the first instruction to the first test with one virtual processor.
+pub const MAX_BOOT_EXITS: u64 = 200;
+/// Most memory that the host needs beyond the guest's RAM.
+pub const MAX_OVERHEAD_BYTES: u64 = 12 << 20;
+
+/// A test that costs next to nothing, for runs that are about something else.
+const SMALL_TEST: &str = "events log=warn test=memory::map_is_sane";
+/// A workload that ends no earlier than its time limit.
+const ENDLESS: &str = "study=spin study-vps=1 acquisitions=1000000000";
+
+/// All checks; adds the files that they need to `batch`.
+pub fn checks(batch: &mut Batch) -> Result<Vec<Check>> {
+    let folder = std::env::temp_dir().join(format!("enl-images-{}", std::process::id()));
+    let triple_fault = folder.join("triple-fault.elf");
+    crate::outcome::write_file(&triple_fault, &images::pvh(images::TRIPLE_FAULT))?;
+    batch.file(triple_fault, "triple-fault");
+    let argv = |cmdline: &str, vps: u32, options: &[&str]| {
+        let paths = Paths { host: format!("./{HOST}"), qemu: Vec::new() };
+        let options = options.iter().map(ToString::to_string).collect();
+        Vmm::OurHost { options }.argv(&paths, &guest(cmdline.into(), vps, 64))
+    };
+    let mut faulty = guest(String::new(), 1, 16);
+    faulty.kernel = "triple-fault".into();
+    let faulty = Vmm::OurHost { options: vec!["--report".into(), REPORT.into()] }
+        .argv(&Paths { host: format!("./{HOST}"), qemu: Vec::new() }, &faulty);
+    let interrupted = |signal: &str| {
+        let mut words = vec!["busybox".to_string(), "timeout".into(), "-s".into(), signal.into()];
+        words.push("4".into());
+        words.extend(argv(ENDLESS, 2, &["--report", REPORT]));
+        words
+    };
+    Ok(vec![
+        check("budgets, 1 VP", argv(SMALL_TEST, 1, &["--report", REPORT]), budgets),
+        check("budgets, 4 VPs", argv(SMALL_TEST, 4, &["--report", REPORT]), memory_budget),
+        check(
+            "a time limit ends with 124",
+            argv(ENDLESS, 2, &["--timeout", "3", "--report", REPORT]),
+            |r| ends("a time limit ends with 124", r, 124),
+        ),
+        check("Ctrl-C ends with 130", interrupted("INT"), |r| ends("Ctrl-C ends with 130", r, 130)),
+        check("SIGTERM ends with 130", interrupted("TERM"), |r| {
+            ends("SIGTERM ends with 130", r, 130)
+        }),
+        check("a triple fault prints the registers", faulty, triple_fault_prints_registers),
+        check(
+            "an unknown word on the command line",
+            argv("bogus=1", 1, &["--report", REPORT]),
+            |r| ends("an unknown word on the kernel's command line ends with 2", r, 2),
+        ),
+        check("an unknown test", argv("test=no::such_test", 1, &["--report", REPORT]), |r| {
+            ends("an unknown test ends with 2", r, 2)
+        }),
+    ])
+}
+
+fn check(
+    name: &str,
+    argv: Vec<String>,
+    judge: impl Fn(&JobResult) -> Vec<Case> + 'static,
+) -> Check {
+    Check { job: Job::new(name, argv).timeout(60).collect(REPORT), judge: Box::new(judge) }
+}
+
+/// The host's report among a job's files.
+pub fn report(result: &JobResult) -> Result<Report> {
+    let bytes = result.files.get(REPORT).with_context(|| {
+        format!("no report ({}; {})", exit_text(&result.exit), result.stderr_text().trim())
+    })?;
+    serde_json::from_slice(bytes).context("the report is malformed")
+}
+
+/// Exits until the guest said that it is up.
+pub fn boot_exits(report: &Report) -> Result<u64> {
+    let booted = hv_abi::host::Mark::BOOTED.0;
+    let mark = report.marks.iter().find(|mark| mark.mark == booted);
+    let mark = mark.context("the guest never set the mark BOOTED")?;
+    // The kernel counts every exit, also those that it serves itself.
+    mark.kvm_exits.context("this KVM does not count exits")
+}
+
+fn budgets(result: &JobResult) -> Vec<Case> {
+    let name = format!("at most {MAX_BOOT_EXITS} exits until the first test, 1 VP");
+    let exits = report(result).and_then(|report| boot_exits(&report));
+    let boot = match exits {
+        Ok(exits) if exits <= MAX_BOOT_EXITS => Case::pass(name),
+        Ok(exits) => Case::fail(name, format!("{exits} exits")),
+        Err(error) => Case::fail(name, format!("{error:#}")),
+    };
+    let mut cases = memory_budget(result);
+    cases.push(boot);
+    cases
+}
+
+fn memory_budget(result: &JobResult) -> Vec<Case> {
+    let name =
+        format!("{}: at most {} MiB beyond the guest's RAM", result.name, MAX_OVERHEAD_BYTES >> 20);
+    vec![match report(result).map(|report| report.memory.overhead_bytes) {
+        Ok(bytes) if bytes <= MAX_OVERHEAD_BYTES => Case::pass(name),
+        Ok(bytes) => Case::fail(name, format!("{bytes} bytes")),
+        Err(error) => Case::fail(name, format!("{error:#}")),
+    }]
+}
+
+/// The host ended with `code`, wrote its report, and no panic is to be seen.
+fn ends(name: &str, result: &JobResult, code: i32) -> Vec<Case> {
+    let stderr = result.stderr_text();
+    let wrong = if result.exit.code() != Some(code) {
+        Some(format!("{}; {}", exit_text(&result.exit), stderr.trim()))
+    } else if stderr.contains("panicked") {
+        Some(format!("the host panicked: {}", stderr.trim()))
+    } else {
+        report(result).err().map(|error| format!("{error:#}"))
+    };
+    vec![Case::check(name, wrong)]
+}
+
+fn triple_fault_prints_registers(result: &JobResult) -> Vec<Case> {
+    let name = "a triple fault ends with 125 and prints the registers";
+    let mut cases = ends(name, result, 125);
+    let stderr = result.stderr_text().to_lowercase();
+    if !["rip", "rsp", "cr3"].iter().all(|register| stderr.contains(register)) {
+        cases = vec![Case::fail(name, format!("no registers in: {}", stderr.trim()))];
+    }
+    cases
+}
