@@ -33,7 +33,7 @@ impl Executor {
     pub fn choose(program: &Path) -> Result<Self> {
         match std::env::var(CHOICE_VARIABLE).as_deref() {
             Ok("native") => return Ok(Self::Native(Native::default())),
-            Ok("lab") => return Self::lab(),
+            Ok("lab") => return Self::lab(None),
             Ok("auto" | "") | Err(_) => {}
             Ok(other) => bail!("{CHOICE_VARIABLE} is '{other}'. Set it to native, lab or auto."),
         }
@@ -43,7 +43,7 @@ impl Executor {
             .with_context(|| format!("cannot run {} check", program.display()))?;
         match output.status.code() {
             Some(0) => Ok(Self::Native(Native::default())),
-            Some(2) => Self::lab(),
+            Some(2) => Self::lab(last_line(&output.stdout).or(last_line(&output.stderr))),
             _ => bail!(
                 "{} check ended with {}, neither 0 nor 2: {}",
                 program.display(),
@@ -53,8 +53,10 @@ impl Executor {
         }
     }
 
-    fn lab() -> Result<Self> {
-        Ok(Self::Lab(Box::new(Lab::new(LabConfig::new()?)?)))
+    fn lab(why: Option<String>) -> Result<Self> {
+        let mut lab = Lab::new(LabConfig::new()?)?;
+        lab.why = why;
+        Ok(Self::Lab(Box::new(lab)))
     }
 
     /// `native` or `lab`, as the report says it.
@@ -87,6 +89,12 @@ impl Executor {
             Self::Lab(lab) => lab.run_batch(batch, progress),
         }
     }
+}
+
+/// The last line that is not blank.
+fn last_line(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
 /// Runs jobs as processes of this machine, in a directory that has the batch's files as links.
@@ -197,6 +205,12 @@ mod tests {
 
     fn native() -> Native {
         Native { scratch: std::env::temp_dir() }
+    }
+
+    #[test]
+    fn the_last_words_of_a_check_are_its_reason() {
+        assert_eq!(last_line(b"a\nno VMX here \n\n").as_deref(), Some("no VMX here"));
+        assert_eq!(last_line(b" \n"), None);
     }
 
     #[test]

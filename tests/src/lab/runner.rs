@@ -52,6 +52,7 @@ impl LabConfig {
 pub struct Lab {
     parts: Parts,
     config: LabConfig,
+    pub(super) why: Option<String>,
 }
 
 impl Lab {
@@ -60,7 +61,7 @@ impl Lab {
     /// # Errors
     /// If its parts are missing; the text says what to run.
     pub fn new(config: LabConfig) -> Result<Self> {
-        Ok(Self { parts: Parts::find()?, config })
+        Ok(Self { parts: Parts::find()?, config, why: None })
     }
 
     /// The lab's parts.
@@ -68,13 +69,15 @@ impl Lab {
         &self.parts
     }
 
+    /// Why this machine's own KVM is not used, in the words of our host's check; none if nobody asked it.
+    pub fn why(&self) -> Option<&str> {
+        self.why.as_deref()
+    }
+
     /// The same lab with another limit on restarts.
     #[must_use]
     pub fn with_max_restarts(&self, max_restarts: u32) -> Self {
-        Self {
-            parts: self.parts.clone(),
-            config: LabConfig { max_restarts, ..self.config.clone() },
-        }
+        Self { config: LabConfig { max_restarts, ..self.config.clone() }, ..self.clone() }
     }
 
     /// The recipe for a batch that wants this many processors, in one line.

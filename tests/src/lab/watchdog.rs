@@ -25,10 +25,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Thirty missed beats, and ten times a usual start: for a machine that has much else to do.
+    /// Thirty missed beats, and forty times a usual start: for a machine that has much else to do.
     fn default() -> Self {
         Self {
-            boot: Duration::from_secs(120),
+            boot: Duration::from_secs(180),
             silence: Duration::from_secs(60),
             silence_after_stall: Duration::from_secs(30),
             same_stall: Duration::from_secs(15),
@@ -165,7 +165,7 @@ mod tests {
     fn a_lab_that_does_not_start_has_its_own_limit() {
         let mut dog = Watchdog::new(Limits::default());
         let (second, reason) = lost_after(&mut dog, 1000).unwrap();
-        assert_eq!(second, 121);
+        assert_eq!(second, 181);
         assert!(reason.contains("did not start"), "{reason}");
     }
 

@@ -46,7 +46,7 @@ impl Fake {
         };
         let limits = Limits { silence: Duration::from_secs(2), ..Limits::default() };
         let config = LabConfig { agent: qemu, limits, max_restarts: 2 };
-        Self { folder, lab: Lab { parts, config } }
+        Self { folder, lab: Lab { parts, config, why: None } }
     }
 
     /// Runs the jobs `a`, `b` and `c`.
