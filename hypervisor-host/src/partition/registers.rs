@@ -150,12 +150,15 @@ fn write_page_tables(memory: &GuestMemoryMmap) -> Result<GuestAddress, GuestMemo
     Ok(BOOT_PAGE_TABLES)
 }
 
-/// Prints registers for a person.
-pub struct Dump<'a>(pub &'a kvm_regs, pub &'a kvm_sregs);
+/// Prints the general registers for a person.
+pub struct General<'a>(pub &'a kvm_regs);
 
-impl fmt::Display for Dump<'_> {
+/// Prints the registers that only a kernel sees.
+pub struct Special<'a>(pub &'a kvm_sregs);
+
+impl fmt::Display for General<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(r, s) = self;
+        let r = self.0;
         let rows = [
             [("rip", r.rip), ("rfl", r.rflags), ("rsp", r.rsp)],
             [("rax", r.rax), ("rbx", r.rbx), ("rcx", r.rcx)],
@@ -163,16 +166,20 @@ impl fmt::Display for Dump<'_> {
             [("rbp", r.rbp), ("r8 ", r.r8), ("r9 ", r.r9)],
             [("r10", r.r10), ("r11", r.r11), ("r12", r.r12)],
             [("r13", r.r13), ("r14", r.r14), ("r15", r.r15)],
+        ];
+        write_rows(f, &rows)
+    }
+}
+
+impl fmt::Display for Special<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = self.0;
+        let rows = [
             [("cr0", s.cr0), ("cr2", s.cr2), ("cr3", s.cr3)],
             [("cr4", s.cr4), ("efr", s.efer), ("apc", s.apic_base)],
             [("gdt", s.gdt.base), ("idt", s.idt.base), ("tr ", s.tr.base)],
         ];
-        for row in rows {
-            for (name, value) in row {
-                write!(f, "  {name} {value:016x}")?;
-            }
-            f.write_char('\n')?;
-        }
+        write_rows(f, &rows)?;
         write!(f, "  cs {:04x} ss {:04x} ds {:04x}", s.cs.selector, s.ss.selector, s.ds.selector)?;
         let mode = match (s.cs.l, s.cr0 & CR0_PROTECTED) {
             (1, _) => "64-bit mode",
@@ -181,6 +188,21 @@ impl fmt::Display for Dump<'_> {
         };
         write!(f, "  {mode}, ring {}", s.cs.dpl)
     }
+}
+
+fn write_rows(f: &mut fmt::Formatter<'_>, rows: &[[(&str, u64); 3]]) -> fmt::Result {
+    for row in rows {
+        for (name, value) in row {
+            write!(f, "  {name} {value:016x}")?;
+        }
+        f.write_char('\n')?;
+    }
+    Ok(())
+}
+
+/// Whether a VP is as it was before its first instruction: at the reset vector, in real mode.
+pub fn is_reset(regs: &kvm_regs, sregs: &kvm_sregs) -> bool {
+    regs.rip == 0xFFF0 && sregs.cs.base == 0xFFFF_0000 && sregs.cr0 & CR0_PROTECTED == 0
 }
 
 #[cfg(test)]
@@ -241,8 +263,9 @@ mod tests {
     #[test]
     fn a_dump_names_the_mode_and_the_instruction() {
         let regs = kvm_regs { rip: 0xDEAD_BEEF, ..Default::default() };
-        let text = Dump(&regs, &kvm_sregs::default()).to_string();
+        let text = General(&regs).to_string();
         assert!(text.contains("rip 00000000deadbeef"), "{text}");
+        let text = Special(&kvm_sregs::default()).to_string();
         assert!(text.contains("real mode"), "{text}");
     }
 }

@@ -1,20 +1,26 @@
 //! What a VP thread does: run the guest, answer its exit, again.
 
 use hv_abi::host::HYPERCALL_PAGE_PORT;
+use kvm_bindings::kvm_regs;
 use kvm_ioctls::VcpuFd;
 
 use super::exit::{self, Exit, PortAccess, SystemEvent};
-use super::registers::Dump;
+use super::registers::{General, Special, is_reset};
 use super::shared::Shared;
 use crate::emulated::Request;
 use crate::hyperv::{GeneralProtection, VpAccess, VpMemo};
 use crate::outcome::{Outcome, Reason};
 use crate::stats::{ExitKind, VpStats};
 
+/// Said where a dump of all registers would be.
+const LOST: &str = "  This processor does not keep the registers of a triple fault;";
+
 /// A VP and what its thread needs.
 pub struct VpRunner<'a> {
     index: u32,
     vcpu: VcpuFd,
+    /// At the last exit that did not end the machine.
+    last_registers: Option<kvm_regs>,
     memo: VpMemo,
     stats: &'a VpStats,
     shared: &'a Shared,
@@ -24,15 +30,17 @@ impl<'a> VpRunner<'a> {
     /// VP number `index` of a machine. `None` if the machine has no such VP.
     pub fn new(index: u32, vcpu: VcpuFd, shared: &'a Shared) -> Option<Self> {
         let stats = shared.vps.get(index as usize)?;
-        Some(Self { index, vcpu, memo: VpMemo::default(), stats, shared })
+        let (last_registers, memo) = Default::default();
+        Some(Self { index, vcpu, last_registers, memo, stats, shared })
     }
 
     /// Runs the guest until the machine ends.
     pub fn run(&mut self) {
         while self.shared.ending.get().is_none() {
             let exit = exit::run(&mut self.vcpu);
-            if let Some(outcome) = self.answer(exit) {
-                self.shared.ending.set(outcome);
+            match self.answer(exit) {
+                Some(outcome) => self.shared.ending.set(outcome),
+                None => self.last_registers = Some(self.vcpu.sync_regs().regs),
             }
         }
     }
@@ -139,10 +147,19 @@ impl<'a> VpRunner<'a> {
 
     fn died(&self, reason: Reason, what: &str) -> Outcome {
         let registers = match (self.vcpu.get_regs(), self.vcpu.get_sregs()) {
-            (Ok(regs), Ok(sregs)) => Dump(&regs, &sregs).to_string(),
-            _ => "  (registers are not readable)".into(),
+            // AMD processors leave nothing of a VP that shut down, so KVM resets it.
+            (Ok(regs), Ok(sregs)) if is_reset(&regs, &sregs) => match &self.last_registers {
+                Some(last) => format!(
+                    "{LOST} at the VP's last exit to the host they were:\n{}",
+                    General(last)
+                ),
+                None => format!("{LOST} the VP never came back to the host before"),
+            },
+            (Ok(regs), Ok(sregs)) => format!("{}{}", General(&regs), Special(&sregs)),
+            _ => "  (its registers are not readable)".into(),
         };
-        Outcome::died(reason, format!("{what} on VP {}\n{registers}", self.index))
+        let detail = format!("{what} on VP {}\n{registers}", self.index);
+        Outcome::died(reason, detail.trim_end().to_owned())
     }
 }
 
