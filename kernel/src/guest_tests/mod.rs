@@ -5,7 +5,18 @@
 
 #![expect(unsafe_code, reason = "reads a section that the linker puts together")]
 
+mod backtrace;
 mod boot;
+mod clock;
+mod each_vp;
+mod frames_and_heap;
+mod hypercalls;
+mod hyperv;
+mod interrupts;
+mod protection;
+mod smp;
+mod spin_locks;
+mod spin_waits;
 
 use alloc::string::String;
 
@@ -96,13 +107,13 @@ const fn short(path: &'static str) -> &'static str {
 
 fn tests() -> &'static [Test] {
     unsafe extern "C" {
-        static __enl_tests_start: Test;
-        static __enl_tests_end: Test;
+        static __enl_tests_start: u8;
+        static __enl_tests_end: u8;
     }
     let (start, end) = (&raw const __enl_tests_start, &raw const __enl_tests_end);
     let count = (end.addr() - start.addr()) / size_of::<Test>();
     // SAFETY: the section consists of such records only.
-    unsafe { core::slice::from_raw_parts(start, count) }
+    unsafe { core::slice::from_raw_parts(start.cast(), count) }
 }
 
 /// Prints the names; the exit code.

@@ -103,7 +103,7 @@ fn prepare(memory: &BootMemory, info: &'static BootInfo, options: Options<'stati
     let processors = find_processors(memory, info);
     let Memory { usable_bytes, trampoline } = memory::init(info).unwrap_or_else(|error| {
         refuse(format_args!(
-            "cannot set up memory from the memory map: {error:?}; give the machine 16 MiB or more"
+            "cannot set up memory from the memory map: {error}; give the machine 16 MiB or more"
         ))
     });
     choose_apic(options.apic, processors.as_ref());
@@ -116,7 +116,9 @@ fn prepare(memory: &BootMemory, info: &'static BootInfo, options: Options<'stati
         apic: apic::registers(),
     };
     let root = memory::build_map(info, &extras).unwrap_or_else(|error| {
-        refuse(format_args!("cannot build page tables: {error:?}; give the machine more memory"))
+        refuse(format_args!(
+            "cannot build page tables for the memory map: {error}; give the machine more memory"
+        ))
     });
     if let Some(page) = trampoline {
         // SAFETY: the page is usable RAM that `memory` gives to nobody, executable in the tables at `root`.
@@ -228,6 +230,7 @@ extern "C" fn run() -> ! {
     unsafe { vp.adopt() };
     interrupts::install();
     apic::enable();
+    x86_64::instructions::interrupts::enable();
     vp.online.store(true, Ordering::Release);
     clock::init(hyperv::interface());
     hyperv::init();

@@ -19,7 +19,7 @@ use super::cpu;
 
 const COM1: u16 = 0x3F8;
 /// Bytes that are collected before they are printed in any case.
-const BUFFER_BYTES: usize = 2048;
+const BUFFER_BYTES: usize = 4096 - 4;
 /// Attempts to take the console before a dying kernel prints without it.
 const IMPATIENCE: u32 = 100_000_000;
 

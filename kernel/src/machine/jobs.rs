@@ -31,7 +31,12 @@ static HALTED: [AtomicBool; MAX_VPS] = [const { AtomicBool::new(false) }; MAX_VP
 
 /// Waits until `condition` holds: looking first, then halted. Whoever makes it true calls [`wake`].
 pub(crate) fn wait_until(condition: impl Fn() -> bool) {
-    for _ in 0..PATIENCE {
+    wait_patiently(PATIENCE, condition);
+}
+
+/// As [`wait_until`], looking `patience` times before halting.
+fn wait_patiently(patience: u32, condition: impl Fn() -> bool) {
+    for _ in 0..patience {
         if condition() {
             return;
         }
@@ -114,15 +119,20 @@ impl Barrier {
         Self { arrived: AtomicUsize::new(0), round: AtomicUsize::new(0) }
     }
 
-    /// Waits until `count` processors have called this.
+    /// Waits until `count` processors have called this, the first `count` of the machine.
     pub(crate) fn wait(&self, count: usize) {
+        self.wait_patiently(count, PATIENCE);
+    }
+
+    /// As [`Barrier::wait`], looking `patience` times before halting.
+    pub(crate) fn wait_patiently(&self, count: usize, patience: u32) {
         let round = self.round.load(Ordering::Acquire);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == count {
             self.arrived.store(0, Ordering::Relaxed);
             self.round.store(round.wrapping_add(1), Ordering::SeqCst);
             vp::online().take(count).for_each(wake);
         } else {
-            wait_until(|| self.round.load(Ordering::Acquire) != round);
+            wait_patiently(patience, || self.round.load(Ordering::Acquire) != round);
         }
     }
 }

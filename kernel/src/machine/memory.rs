@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "turns physical memory into objects")]
 
+use core::fmt;
 use core::ptr::NonNull;
 
 use kernel::PAGE_SIZE;
@@ -127,19 +128,31 @@ impl TableMemory for Tables {
 }
 
 /// Why there is no memory to run in.
-#[derive(Debug)]
 pub(crate) enum MemoryError {
     /// The memory map is too fragmented.
     Fragmented,
     /// There is not enough RAM, or not where the boot page tables reach.
     TooLittle,
-    /// The page tables can't be built.
-    Map(MapError),
+    /// The memory map reaches beyond what page tables can map.
+    TooHigh,
+}
+
+impl fmt::Display for MemoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fragmented => "it has too many pieces",
+            Self::TooLittle => "there is too little RAM below 4 GiB",
+            Self::TooHigh => "it names impossible addresses",
+        })
+    }
 }
 
 impl From<MapError> for MemoryError {
     fn from(error: MapError) -> Self {
-        Self::Map(error)
+        match error {
+            MapError::NoMemory => Self::TooLittle,
+            MapError::BadRange => Self::TooHigh,
+        }
     }
 }
 

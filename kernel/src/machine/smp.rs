@@ -70,6 +70,7 @@ extern "C" fn enl_processor_main(index: u32) -> ! {
     unsafe { vp.adopt() };
     interrupts::install();
     apic::enable();
+    x86_64::instructions::interrupts::enable();
     vp.online.store(true, Ordering::SeqCst);
     if let Some(boot) = vp::get(0) {
         jobs::wake(boot);

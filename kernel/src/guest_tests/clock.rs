@@ -1,0 +1,135 @@
+//! Time: it advances, nowhere backwards, and its two sources agree.
+
+#![expect(unsafe_code, reason = "reads a model-specific register")]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use hv_abi::cpuid::Privileges;
+use hv_abi::msr::HV_X64_MSR_TSC_FREQUENCY;
+use hv_enlightenments::clock::Source;
+use hv_enlightenments::{Clock, Cpu, X86Cpu};
+
+use super::each_vp::{argument, on_each_vp, on_each_vp_with};
+use super::hyperv::{interface, need};
+use super::{Problem, TestResult, check, guest_test, skip};
+use crate::machine::clock::{self, TimeSource};
+use crate::machine::cpu::{self, CPU};
+use crate::machine::vp;
+
+guest_test!(
+    time_advances,
+    time_never_goes_backwards_on_a_processor,
+    counter_never_goes_backwards_across_processors,
+    tsc_page_agrees_with_counter,
+    clock_uses_the_tsc_page_exactly_while_it_is_valid,
+    counter_runs_at_10_mhz_by_the_tsc,
+);
+
+/// The hypervisor's clock, or the reason to skip.
+pub(super) fn reference_clock() -> Result<&'static Clock<X86Cpu>, Problem> {
+    interface()?;
+    match clock::source() {
+        Some(TimeSource::HyperV(clock)) => Ok(clock),
+        _ => skip!("the partition may not read the reference counter"),
+    }
+}
+
+fn time_advances() -> TestResult {
+    let begin = clock::now_100ns();
+    let advanced = (0..100_000_000).any(|_| {
+        cpu::pause();
+        clock::now_100ns() > begin
+    });
+    check!(advanced, "it stands at {begin}");
+    Ok(())
+}
+
+fn time_never_goes_backwards_on_a_processor() -> TestResult {
+    let backwards = on_each_vp(|_| {
+        let mut last = 0;
+        let went_back = |_: &u32| {
+            let now = clock::now_100ns();
+            core::mem::replace(&mut last, now) > now
+        };
+        (0..1000).filter(went_back).count() as u64
+    });
+    check!(backwards.iter().all(|&count| count == 0), "times by processor: {backwards:?}");
+    Ok(())
+}
+
+fn counter_never_goes_backwards_across_processors() -> TestResult {
+    reference_clock()?;
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.store(0, Ordering::Relaxed);
+    for round in 0..2 * vp::online().count() {
+        // One processor at a time: a job for all, of which one does something.
+        let backwards = on_each_vp_with(round, |index| {
+            if argument() % vp::online().count() != index {
+                return 0;
+            }
+            let now = reference_clock().map_or(0, Clock::counter_100ns);
+            LAST.swap(now, Ordering::AcqRel).saturating_sub(now)
+        });
+        let by = backwards.iter().sum::<u64>();
+        check!(by == 0, "round {round}: the counter is {by} units behind another processor's");
+    }
+    Ok(())
+}
+
+fn tsc_page_agrees_with_counter() -> TestResult {
+    need(Privileges::TIME_REF_COUNT | Privileges::REFERENCE_TSC)?;
+    let page = clock::tsc_page();
+    if page.read(&CPU).is_none() {
+        skip!("the page is not valid: the hypervisor has no stable TSC");
+    }
+    // Both are cut to whole units, at slightly different moments.
+    const ROUNDING: u64 = 2;
+    let disagreements = on_each_vp(|_| {
+        let Ok(clock) = reference_clock() else { return u64::MAX };
+        let disagree = |_: &u32| {
+            let before = clock.counter_100ns();
+            let between = clock::tsc_page().read(&CPU);
+            let after = clock.counter_100ns();
+            between.is_some_and(|time| time + ROUNDING < before || time > after + ROUNDING)
+        };
+        (0..50).filter(disagree).count() as u64
+    });
+    check!(disagreements.iter().all(|&n| n == 0), "of 50, by processor: {disagreements:?}");
+    Ok(())
+}
+
+fn clock_uses_the_tsc_page_exactly_while_it_is_valid() -> TestResult {
+    let clock = reference_clock()?;
+    // The page may become valid or invalid between two looks at it, but not all the time.
+    let consistent = (0..10).any(|_| {
+        let valid = clock.has_tsc_page() && clock::tsc_page().read(&CPU).is_some();
+        let expected = if valid { Source::TscPage } else { Source::Counter };
+        clock.now_with_source().1 == expected
+    });
+    check!(
+        consistent,
+        "page enabled: {}, source: {:?}",
+        clock.has_tsc_page(),
+        clock.now_with_source().1
+    );
+    Ok(())
+}
+
+/// By the hypervisor's own word on the TSC's frequency, not by any other clock.
+fn counter_runs_at_10_mhz_by_the_tsc() -> TestResult {
+    need(Privileges::TIME_REF_COUNT | Privileges::FREQUENCIES)?;
+    let clock = reference_clock()?;
+    // SAFETY: the privilege is there, and with it the register.
+    let hz = unsafe { CPU.rdmsr(HV_X64_MSR_TSC_FREQUENCY) };
+    check!((100_000_000..=100_000_000_000).contains(&hz), "the TSC is said to run at {hz} Hz");
+    let (tsc, time) = (CPU.rdtsc(), clock.counter_100ns());
+    let long_enough = |time: &u64| *time >= 100_000;
+    let elapsed =
+        core::iter::repeat_with(|| clock.counter_100ns().wrapping_sub(time)).find(long_enough);
+    let ticks = u128::from(CPU.rdtsc().wrapping_sub(tsc));
+    let expected = u128::from(elapsed.unwrap_or(0)) * u128::from(hz) / 10_000_000;
+    // The readings of one pair lie an exit apart, perhaps a time slice: hence only *roughly*.
+    let near = ticks >= expected / 2 && ticks <= expected * 3;
+    check!(near, "{ticks} ticks passed where {expected} were to be expected");
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! Hypercalls in all their forms, against calls that have an effect where the hypervisor offers them.
+
+#![expect(unsafe_code, reason = "makes hypercalls")]
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use hv_abi::cpuid::{Features, Privileges, Recommendations};
+use hv_abi::hypercall::{
+    HV_CALL_FLUSH_VIRTUAL_ADDRESS_LIST, HV_CALL_FLUSH_VIRTUAL_ADDRESS_SPACE,
+    HV_CALL_NOTIFY_LONG_SPIN_WAIT, HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI,
+    HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI_EX, HvError, HypercallInput, HypercallResult,
+};
+use hv_enlightenments::hypercall::{CallBuffer, CallError};
+use hv_enlightenments::{Cpu, Gpa, HvPage, HypercallPage, MappedPage, X86Cpu};
+
+use super::each_vp::{holds_soon, on_each_vp};
+use super::hyperv::{interface, need, vp_indices};
+use super::{Problem, TestResult, check, guest_test, skip};
+use crate::machine::cpu::CPU;
+use crate::machine::interrupts::TEST_VECTOR;
+use crate::machine::{hyperv, vp};
+
+guest_test!(
+    unknown_call_codes_are_refused,
+    reserved_bits_are_refused,
+    repetitions_where_none_belong_are_refused,
+    every_processor_can_call,
+    fast_call_sends_interrupts,
+    call_in_memory_sends_interrupts,
+    xmm_fast_call_sends_interrupts,
+    call_in_memory_flushes_the_address_space,
+    rep_call_flushes_a_list,
+);
+
+/// A code that the specification gives to nothing.
+const UNKNOWN_CODE: u16 = 0x0FFF;
+/// `HV_FLUSH_ALL_PROCESSORS | HV_FLUSH_ALL_VIRTUAL_ADDRESS_SPACES` (TLFS, *Virtual TLB*).
+const FLUSH_ALL: u64 = 1 << 0 | 1 << 1;
+
+/// The hypercall page, or the reason to skip.
+fn calls() -> Result<&'static HypercallPage<X86Cpu>, Problem> {
+    need(Privileges::HYPERCALL)?;
+    hyperv::calls().ok_or(Problem::Fail("hypercalls are not enabled".into()))
+}
+
+fn recommended(bits: Recommendations) -> TestResult {
+    if interface()?.recommendations().contains(bits) {
+        Ok(())
+    } else {
+        skip!("the hypervisor does not recommend {bits:?}")
+    }
+}
+
+/// A call as its registers are; only for calls without parameters in memory.
+fn raw(input: HypercallInput, first: u64, second: u64) -> Result<Result<(), HvError>, Problem> {
+    let page = calls()?.entry();
+    // SAFETY: the page is enabled; the tests below make fast calls, which name no memory.
+    let result = unsafe { CPU.hypercall(page, input.0, first, second) };
+    Ok(HypercallResult(result).status())
+}
+
+fn buffer() -> Result<CallBuffer, Problem> {
+    let page = NonNull::from(Box::leak(Box::new(HvPage::new()))).cast();
+    let gpa = Gpa(page.addr().get() as u64);
+    // SAFETY: a page of our own, given away for good; virtual is physical.
+    let page = unsafe { MappedPage::new(page, gpa) };
+    page.map(CallBuffer::new).ok_or(Problem::Fail("a page is not aligned".into()))
+}
+
+fn unknown_call_codes_are_refused() -> TestResult {
+    let status = raw(HypercallInput::new(UNKNOWN_CODE).fast(), 0, 0)?;
+    check!(status == Err(HvError::INVALID_HYPERCALL_CODE), "{status:?}");
+    Ok(())
+}
+
+/// Calls that exist here, so that nothing but their input value can be wrong.
+fn existing_call() -> Result<u16, Problem> {
+    let hv = interface()?;
+    if hv.spin_threshold().rounds().is_some() {
+        return Ok(HV_CALL_NOTIFY_LONG_SPIN_WAIT);
+    }
+    recommended(Recommendations::CLUSTER_IPI)?;
+    Ok(HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI)
+}
+
+fn reserved_bits_are_refused() -> TestResult {
+    let code = existing_call()?;
+    for bit in (0..64).filter(|bit| HypercallInput::RESERVED & 1 << bit != 0) {
+        let input = HypercallInput(HypercallInput::new(code).fast().0 | 1 << bit);
+        let status = raw(input, 0, 0)?;
+        check!(status == Err(HvError::INVALID_HYPERCALL_INPUT), "bit {bit}: {status:?}");
+    }
+    Ok(())
+}
+
+fn repetitions_where_none_belong_are_refused() -> TestResult {
+    let code = existing_call()?;
+    let before = hyperv::long_spins_seen_by_host();
+    for input in [
+        HypercallInput::new(code).fast().with_reps(1, 0),
+        HypercallInput::new(code).fast().with_reps(2, 1),
+        HypercallInput::new(code).fast().with_variable_header(1),
+    ] {
+        let status = raw(input, 0, 0)?;
+        check!(status == Err(HvError::INVALID_HYPERCALL_INPUT), "{:#x}: {status:?}", input.0);
+    }
+    let after = hyperv::long_spins_seen_by_host();
+    check!(before == after, "refused calls were counted: {before:?} became {after:?}");
+    Ok(())
+}
+
+fn every_processor_can_call() -> TestResult {
+    calls()?;
+    let statuses = on_each_vp(|_| {
+        let status = raw(HypercallInput::new(UNKNOWN_CODE).fast(), 0, 0);
+        u64::from(matches!(status, Ok(Err(HvError::INVALID_HYPERCALL_CODE))))
+    });
+    check!(statuses.iter().all(|&right| right == 1), "right by processor: {statuses:?}");
+    Ok(())
+}
+
+/// `HvCallSendSyntheticClusterIpi`'s parameters: vector, target VTL 0, mask of processors.
+fn ipi_parameters(mask: u64) -> [u64; 2] {
+    [TEST_VECTOR.into(), mask]
+}
+
+fn bytes(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// All processors as a mask of the hypervisor's indices.
+fn everybody() -> Result<u64, Problem> {
+    let indices = vp_indices()?;
+    if indices.iter().any(|&index| index >= 64) {
+        skip!("an index is beyond 63: {indices:?}");
+    }
+    Ok(indices.iter().fold(0, |mask, index| mask | 1 << index))
+}
+
+/// Makes a call that interrupts everybody, and looks whether it does, once.
+fn check_interrupts(call: impl FnOnce(u64) -> Result<(), CallError>) -> TestResult {
+    let counts = || vp::online().map(|vp| vp.test_interrupts.load(Ordering::Acquire)).collect();
+    let mask = everybody()?;
+    let before: Vec<u64> = counts();
+    let status = call(mask);
+    check!(status.is_ok(), "{status:?}");
+    let expected: Vec<u64> = before.iter().map(|count| count + 1).collect();
+    let came = holds_soon(|| expected == Vec::from_iter(counts()));
+    check!(came, "counts {before:?} became {:?}", counts());
+    Ok(())
+}
+
+fn fast_call_sends_interrupts() -> TestResult {
+    recommended(Recommendations::CLUSTER_IPI)?;
+    let calls = calls()?;
+    check_interrupts(|mask| {
+        let [first, second] = ipi_parameters(mask);
+        // SAFETY: the interrupt has a handler.
+        Ok(unsafe { calls.fast(HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI, first, second) }?)
+    })
+}
+
+fn call_in_memory_sends_interrupts() -> TestResult {
+    recommended(Recommendations::CLUSTER_IPI)?;
+    let (calls, mut buffer) = (calls()?, buffer()?);
+    check_interrupts(|mask| {
+        let input = HypercallInput::new(HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI);
+        let parameters = bytes(&ipi_parameters(mask));
+        // SAFETY: the interrupt has a handler.
+        unsafe { calls.in_memory(input, &mut buffer, &parameters, &mut []) }
+    })
+}
+
+/// With a sparse set of one bank, the parameters are 32 bytes: more than general registers hold.
+fn xmm_fast_call_sends_interrupts() -> TestResult {
+    recommended(Recommendations::CLUSTER_IPI | Recommendations::EX_PROCESSOR_MASKS)?;
+    if !interface()?.features().contains(Features::HYPERCALL_XMM_INPUT) {
+        skip!("the hypervisor takes no parameters in XMM registers");
+    }
+    let calls = calls()?;
+    check_interrupts(|mask| {
+        let input =
+            HypercallInput::new(HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI_EX).with_variable_header(1);
+        let (sparse_4k, bank_0) = (0, 1);
+        let parameters = bytes(&[TEST_VECTOR.into(), sparse_4k, bank_0, mask]);
+        // SAFETY: the interrupt has a handler, and SSE is enabled.
+        unsafe { calls.xmm_fast(input, &parameters) }
+    })
+}
+
+fn call_in_memory_flushes_the_address_space() -> TestResult {
+    recommended(Recommendations::REMOTE_TLB_FLUSH)?;
+    let (calls, mut buffer) = (calls()?, buffer()?);
+    let input = HypercallInput::new(HV_CALL_FLUSH_VIRTUAL_ADDRESS_SPACE);
+    let parameters = bytes(&[0, FLUSH_ALL, 0]);
+    // SAFETY: flushing changes nothing but speed.
+    let status = unsafe { calls.in_memory(input, &mut buffer, &parameters, &mut []) };
+    check!(status.is_ok(), "{status:?}");
+    Ok(())
+}
+
+fn rep_call_flushes_a_list() -> TestResult {
+    recommended(Recommendations::REMOTE_TLB_FLUSH)?;
+    let (calls, mut buffer) = (calls()?, buffer()?);
+    let input = HypercallInput::new(HV_CALL_FLUSH_VIRTUAL_ADDRESS_LIST);
+    let list = [0x20_0000, 0x40_0000, 0x60_0000];
+    let parameters = [bytes(&[0, FLUSH_ALL, 0]), bytes(&list)].concat();
+    // SAFETY: flushing changes nothing but speed.
+    let status = unsafe { calls.rep_in_memory(input, &mut buffer, &parameters, list.len() as u16) };
+    check!(status.is_ok(), "{status:?}");
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The study's locks exclude and count, on all processors.
+
+use hv_enlightenments::spin_wait::SpinCounts;
+
+use super::{TestResult, check, guest_test};
+use crate::machine::vp;
+use crate::study::{Parameters, contender, measure};
+
+guest_test!(
+    plain_spin_excludes,
+    plain_tas_excludes,
+    plain_ticket_excludes,
+    enlightened_spin_excludes,
+    enlightened_tas_excludes,
+    enlightened_ticket_excludes,
+    a_free_lock_costs_no_waiting,
+);
+
+fn plain_spin_excludes() -> TestResult {
+    check_lock("spin", 2000)
+}
+
+fn plain_tas_excludes() -> TestResult {
+    check_lock("tas", 2000)
+}
+
+fn plain_ticket_excludes() -> TestResult {
+    // In line behind a processor that does not run, each turn may take a time slice.
+    check_lock("ticket", 200)
+}
+
+fn enlightened_spin_excludes() -> TestResult {
+    check_lock("spin-enlightened", 2000)
+}
+
+fn enlightened_tas_excludes() -> TestResult {
+    check_lock("tas-enlightened", 2000)
+}
+
+fn enlightened_ticket_excludes() -> TestResult {
+    check_lock("ticket-enlightened", 200)
+}
+
+/// All processors share `total` acquisitions of the lock; none of its counter's increments may be lost.
+fn check_lock(name: &str, total: u64) -> TestResult {
+    let vps = vp::online().count();
+    let acquisitions = (total / vps as u64).max(4);
+    let Some(contender) = contender(name) else {
+        check!(false, "there is no lock `{name}`");
+        return Ok(());
+    };
+    let found =
+        measure(contender, Parameters { vps, acquisitions, hold: 20, gap: 20, marked: false });
+    let expected = acquisitions * vps as u64;
+    check!(found.total == expected, "{} increments of {expected} are left", found.total);
+    let counted: u64 = found.per_vp.iter().map(|vp| vp.acquisitions).sum();
+    check!(counted == expected, "{counted} acquisitions of {expected} are counted");
+    let spins: SpinCounts = found.per_vp.iter().map(|vp| vp.spins).sum();
+    let silent = name.ends_with("-enlightened") || spins.notifications == 0;
+    check!(silent, "a plain lock made {} notifications", spins.notifications);
+    Ok(())
+}
+
+fn a_free_lock_costs_no_waiting() -> TestResult {
+    for name in kernel::cmdline::LOCK_NAMES {
+        let Some(contender) = contender(name) else {
+            check!(false, "there is no lock `{name}`");
+            return Ok(());
+        };
+        let found = measure(
+            contender,
+            Parameters { vps: 1, acquisitions: 1000, hold: 0, gap: 0, marked: false },
+        );
+        let spins = found.per_vp[0].spins;
+        check!(spins == SpinCounts::default(), "{name}: {spins:?}");
+    }
+    Ok(())
+}

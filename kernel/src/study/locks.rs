@@ -1,0 +1,58 @@
+//! The locks that compete, each plain and enlightened, around the same counter.
+
+use hv_enlightenments::lock::{Relax, TasLock, TicketLock};
+use hv_enlightenments::spin_wait::{Enlightened, Plain};
+use spin::mutex::SpinMutex;
+
+use super::workload;
+use crate::machine::hyperv::Kernel;
+
+/// A counter behind a lock.
+pub(crate) trait Guarded: Sync {
+    /// Runs `action` on the counter while holding the lock.
+    fn with<T>(&self, action: impl FnOnce(&mut u64) -> T) -> T;
+}
+
+impl<R: spin::RelaxStrategy> Guarded for SpinMutex<u64, R> {
+    fn with<T>(&self, action: impl FnOnce(&mut u64) -> T) -> T {
+        action(&mut self.lock())
+    }
+}
+
+impl<R: lock_api::RawMutex + Sync> Guarded for lock_api::Mutex<R, u64> {
+    fn with<T>(&self, action: impl FnOnce(&mut u64) -> T) -> T {
+        action(&mut self.lock())
+    }
+}
+
+/// A lock of the study.
+pub(crate) struct Contender {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// What each participating processor does.
+    pub(super) work: fn(usize),
+    /// Takes the counter's value and leaves zero.
+    pub(super) take_total: fn() -> u64,
+}
+
+macro_rules! contenders {
+    ($($name:literal: $lock:ident = $type:ty;)*) => {
+        $(pub(crate) static $lock: $type = <$type>::new(0);)*
+
+        /// All locks of the study.
+        pub(crate) static CONTENDERS: [Contender; [$($name),*].len()] = [$(Contender {
+            name: $name,
+            work: |index| workload::work(&$lock, index),
+            take_total: || $lock.with(core::mem::take),
+        }),*];
+    };
+}
+
+contenders! {
+    "spin": SPIN = SpinMutex<u64, Relax<Plain<Kernel>>>;
+    "tas": TAS = TasLock<u64, Plain<Kernel>>;
+    "ticket": TICKET = TicketLock<u64, Plain<Kernel>>;
+    "spin-enlightened": SPIN_ENLIGHTENED = SpinMutex<u64, Relax<Enlightened<Kernel>>>;
+    "tas-enlightened": TAS_ENLIGHTENED = TasLock<u64, Enlightened<Kernel>>;
+    "ticket-enlightened": TICKET_ENLIGHTENED = TicketLock<u64, Enlightened<Kernel>>;
+}
