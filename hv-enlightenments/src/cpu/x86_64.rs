@@ -91,3 +91,6 @@ impl Cpu for X86Cpu {
         rax
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
