@@ -66,8 +66,8 @@ pub fn find_rsdp(memory: &impl PhysMemory) -> Option<u64> {
     let segment = memory.bytes::<2>(EBDA_SEGMENT).map_or(0, u16::from_le_bytes);
     let ebda = u64::from(segment) << 4;
     let extended = (ebda >= 0x400).then_some(ebda..ebda + 1024);
-    let areas = extended.into_iter().chain([0xE_0000..0x10_0000]);
-    areas.flat_map(|area| area.step_by(16)).find(|&at| {
+    let places = extended.into_iter().flatten().step_by(16);
+    places.chain((0xE_0000..0x10_0000).step_by(16)).find(|&at| {
         memory.bytes::<8>(at).is_ok_and(|signature| signature == *b"RSD PTR ")
             && read_rsdp(memory, at).is_ok()
     })

@@ -4,30 +4,31 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use kernel::MAX_VPS;
+use spin::mutex::SpinMutex;
 
 use crate::machine::{clock, cpu, jobs, vp};
 
 static VALUES: [AtomicU64; MAX_VPS] = [const { AtomicU64::new(0) }; MAX_VPS];
-/// The function's address; tests run one after another.
-static FUNCTION: spin::mutex::SpinMutex<Option<fn(usize) -> u64>> =
-    spin::mutex::SpinMutex::new(None);
+/// The function; tests run one after another.
+static FUNCTION: SpinMutex<Function> = SpinMutex::new(|_| 0);
+/// What one processor does with its index.
+type Function = fn(usize) -> u64;
+
 /// What [`argument`] gives.
 static ARGUMENT: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs `function` with its index on every processor; what it returned, by processor.
-pub(super) fn on_each_vp(function: fn(usize) -> u64) -> Vec<u64> {
-    *FUNCTION.lock() = Some(function);
+pub(super) fn on_each_vp(function: Function) -> Vec<u64> {
+    *FUNCTION.lock() = function;
     jobs::run_on_all(|index| {
         let function = *FUNCTION.lock();
-        if let Some(function) = function {
-            VALUES[index].store(function(index), Ordering::Relaxed);
-        }
+        VALUES[index].store(function(index), Ordering::Relaxed);
     });
     vp::online().map(|vp| VALUES[vp.index as usize].load(Ordering::Relaxed)).collect()
 }
 
 /// As [`on_each_vp`], with a number that `function` gets by [`argument`].
-pub(super) fn on_each_vp_with(number: usize, function: fn(usize) -> u64) -> Vec<u64> {
+pub(super) fn on_each_vp_with(number: usize, function: Function) -> Vec<u64> {
     ARGUMENT.store(number, Ordering::Release);
     on_each_vp(function)
 }

@@ -84,7 +84,7 @@ impl Console {
             // SAFETY: the host reads the buffer, which is mapped one to one and below 4 GiB as the whole
             // image, before the instruction ends.
             Output::Host(port) => unsafe {
-                Port::new(*port).write((&raw const self.buffer) as u32)
+                Port::new(*port).write((&raw const self.buffer) as u32);
             },
         }
         self.buffer.length = 0;

@@ -200,7 +200,7 @@ pub(crate) fn frame_pointer() -> u64 {
     let rbp: u64;
     // SAFETY: reads a register.
     unsafe {
-        core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags))
+        core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags));
     };
     rbp
 }

@@ -105,6 +105,10 @@ impl PhysMemory for BootMemory {
     }
 }
 
+fn entry(table: u64, index: u64) -> *mut u64 {
+    (table as *mut u64).wrapping_add(index as usize)
+}
+
 /// Frames for page tables, zeroed.
 struct Tables;
 
@@ -118,12 +122,12 @@ impl TableMemory for Tables {
 
     fn read(&self, table: u64, index: u64) -> u64 {
         // SAFETY: `IdentityMap` names only frames that it got from `allocate`, and indices below 512.
-        unsafe { (table as *const u64).add(index as usize).read_volatile() }
+        unsafe { entry(table, index).read_volatile() }
     }
 
-    fn write(&mut self, table: u64, index: u64, entry: u64) {
+    fn write(&mut self, table: u64, index: u64, value: u64) {
         // SAFETY: as in `read`.
-        unsafe { (table as *mut u64).add(index as usize).write_volatile(entry) };
+        unsafe { entry(table, index).write_volatile(value) };
     }
 }
 
@@ -187,7 +191,7 @@ pub(crate) fn init(boot: &BootInfo) -> Result<Memory, MemoryError> {
 /// The highest whole page of low RAM, where firmware's leftovers are least likely.
 fn find_trampoline(usable: &Usable) -> Option<u64> {
     let low = usable.iter().filter(|range| range.start < 640 << 10);
-    low.map(|range| range.end.min(640 << 10) - PAGE_SIZE).filter(|&page| page != 0).next_back()
+    low.map(|range| range.end.min(640 << 10) - PAGE_SIZE).rfind(|&page| page != 0)
 }
 
 /// Takes room for the frame allocator's bits from the beginning of the first range that has it.

@@ -58,9 +58,9 @@ unsafe extern "C" fn memset(to: *mut u8, value: i32, count: usize) -> *mut u8 {
 unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, count: usize) -> i32 {
     for index in 0..count {
         // SAFETY: the caller vouches for the range.
-        let a = unsafe { left.add(index).read_volatile() };
+        let a = unsafe { left.wrapping_add(index).read_volatile() };
         // SAFETY: the caller vouches for the range.
-        let b = unsafe { right.add(index).read_volatile() };
+        let b = unsafe { right.wrapping_add(index).read_volatile() };
         if a != b {
             return i32::from(a) - i32::from(b);
         }
