@@ -7,6 +7,7 @@ use super::*;
 
 // Stand-ins for a hypercall page. Both destroy every register that the Microsoft x64 convention calls volatile.
 global_asm!(
+    ".globl enl_test_registers, enl_test_page, enl_test_xmm_page",
     ".pushsection .bss",
     ".p2align 4",
     "enl_test_registers: .zero 120",
