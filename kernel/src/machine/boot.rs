@@ -180,7 +180,7 @@ fn choose_processors(
     trampoline: Option<u64>,
     limit: Option<u32>,
 ) -> Vec<u32> {
-    let boot = apic::id();
+    let boot = cpu::initial_apic_id();
     let mut ids = alloc::vec![boot];
     let Some(found) = processors else { return ids };
     let limit = limit.map_or(MAX_VPS, |limit| limit as usize);

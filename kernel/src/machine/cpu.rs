@@ -42,6 +42,17 @@ pub(crate) fn has_nx() -> bool {
     FEATURES.load(Ordering::Relaxed) & HAS_NX != 0
 }
 
+/// The identifier with which this processor's local APIC has come up, in whatever mode it is.
+pub(crate) fn initial_apic_id() -> u32 {
+    if __cpuid_count(0, 0).eax >= 0xB {
+        let leaf = __cpuid_count(0xB, 0);
+        if leaf.ebx != 0 {
+            return leaf.edx;
+        }
+    }
+    __cpuid_count(1, 0).ebx >> 24
+}
+
 /// Makes the processor obey the protections of the page tables. On each processor, before CR3 is loaded.
 pub(crate) fn enable_protections() {
     if has_nx() {
