@@ -2,11 +2,13 @@
 //!
 //! RSDP, XSDT, FADT (hardware-reduced), MADT and DSDT, one after the other in the area that
 //! [`layout::ACPI_START`] reserves. Section numbers are those of ACPI 6.5. The tables' formats come
-//! from rust-vmm's `acpi_tables`; what it lacks is added in `madt` and `dsdt`.
+//! from rust-vmm's `acpi_tables`; what it lacks is added in `madt` and `dsdt`. The end of the area has
+//! code that resets the machine (`reset_entry`).
 
 mod dsdt;
 mod fadt;
 mod madt;
+mod reset_entry;
 #[cfg(test)]
 mod tests;
 
@@ -59,7 +61,8 @@ pub fn write_tables<M: GuestMemoryBackend>(
     xsdt.add_entry(madt);
     let xsdt = area.add(memory, &to_bytes(&xsdt))?;
     let rsdp = to_bytes(&Rsdp::new(OEM_ID, xsdt));
-    memory.write_slice(&rsdp, layout::ACPI_START).map_err(|_| no_ram(layout::ACPI_START.0))?;
+    write(memory, layout::ACPI_START.0, &rsdp)?;
+    write(memory, reset_entry::ADDRESS, &reset_entry::code())?;
     Ok(layout::ACPI_START)
 }
 
@@ -78,17 +81,17 @@ impl Area {
     fn add<M: GuestMemoryBackend>(&mut self, memory: &M, table: &[u8]) -> Result<u64, AcpiError> {
         let address = self.next;
         let bytes = (table.len() as u64).next_multiple_of(TABLE_ALIGNMENT);
-        if bytes > layout::ACPI_END.0 - address {
-            return Err(AcpiError::NoRoom(layout::ACPI_END.0 - layout::ACPI_START.0));
+        if bytes > reset_entry::ADDRESS - address {
+            return Err(AcpiError::NoRoom(reset_entry::ADDRESS - layout::ACPI_START.0));
         }
-        memory.write_slice(table, GuestAddress(address)).map_err(|_| no_ram(address))?;
+        write(memory, address, table)?;
         self.next = address + bytes;
         Ok(address)
     }
 }
 
-fn no_ram(address: u64) -> AcpiError {
-    AcpiError::NoRam(address)
+fn write<M: GuestMemoryBackend>(memory: &M, at: u64, bytes: &[u8]) -> Result<(), AcpiError> {
+    memory.write_slice(bytes, GuestAddress(at)).map_err(|_| AcpiError::NoRam(at))
 }
 
 fn to_bytes(table: &dyn Aml) -> Vec<u8> {

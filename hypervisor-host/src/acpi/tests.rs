@@ -161,6 +161,15 @@ fn vmbus_lies_in_a_module_with_an_mmio_window() {
 }
 
 #[test]
+fn the_reset_entry_of_a_bios_writes_the_reset_register() {
+    let memory = memory();
+    write_tables(&memory, 1).unwrap();
+    // Intel SDM 2: MOV DX, imm16 is BA; MOV AL, imm8 is B0; OUT DX, AL is EE; HLT is F4; JMP rel8 is EB.
+    let code = [0xBA, 0x02, 0x06, 0xB0, 0x01, 0xEE, 0xF4, 0xEB, 0xFD];
+    assert_eq!(bytes(&memory, 0xF_FFF0, 9), code);
+}
+
+#[test]
 fn a_number_of_processors_out_of_range_is_refused() {
     for vps in [0, 65, u32::MAX] {
         assert_eq!(write_tables(&memory(), vps), Err(AcpiError::VpCount(vps)));
