@@ -11,6 +11,7 @@ use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use super::run_loop::VpRunner;
 use super::shared::Shared;
+use crate::outcome::Outcome;
 
 /// A VP thread calls into KVM, prints at most a register dump, and that's it.
 const STACK_BYTES: usize = 256 << 10;
@@ -29,25 +30,20 @@ impl VpThreads {
     /// Starts a thread for each VP; the VP's processor stands beside it.
     ///
     /// # Errors
-    /// The operating system gives no thread. Those that run already end with the machine.
+    /// The operating system gives no thread. Those that ran already have stopped then.
     pub fn start(vps: Vec<(VcpuFd, Option<usize>)>, shared: &Arc<Shared>) -> io::Result<Self> {
         extern "C" fn interrupt_only(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
         register_signal_handler(kick_signal(), interrupt_only).map_err(io::Error::from)?;
         let mut threads = Self(Vec::with_capacity(vps.len()));
         for (index, (vcpu, cpu)) in (0..).zip(vps) {
-            let for_thread = shared.clone();
-            let thread = Builder::new().name(format!("vp{index}")).stack_size(STACK_BYTES);
-            let spawned = thread.spawn(move || {
-                if let Some(cpu) = cpu {
-                    // The list was checked against the process's own; if the processor went away
-                    // since, the VP runs elsewhere.
-                    let _ = pin_to(cpu);
+            match spawn(index, vcpu, cpu, shared.clone()) {
+                Ok(thread) => threads.0.push(thread),
+                Err(error) => {
+                    shared.ending.set(Outcome::interrupted());
+                    threads.stop();
+                    return Err(error);
                 }
-                if let Some(mut runner) = VpRunner::new(index, vcpu, &for_thread) {
-                    runner.run();
-                }
-            });
-            threads.0.push(spawned?);
+            }
         }
         Ok(threads)
     }
@@ -71,6 +67,25 @@ impl VpThreads {
         }
         self.0.into_iter().all(|thread| thread.join().is_ok())
     }
+}
+
+fn spawn(
+    index: u32,
+    vcpu: VcpuFd,
+    cpu: Option<usize>,
+    shared: Arc<Shared>,
+) -> io::Result<JoinHandle<()>> {
+    let thread = Builder::new().name(format!("vp{index}")).stack_size(STACK_BYTES);
+    thread.spawn(move || {
+        if let Some(cpu) = cpu {
+            // The list was checked against the process's own; if the processor went away since, the VP
+            // runs elsewhere.
+            let _ = pin_to(cpu);
+        }
+        if let Some(mut runner) = VpRunner::new(index, vcpu, &shared) {
+            runner.run();
+        }
+    })
 }
 
 /// Processors that this process may use, in order.

@@ -1,0 +1,273 @@
+//! The guests: 64-bit code, entered with memory identity-mapped, a small stack, interrupts off.
+//!
+//! Port 0xE00 is the console buffer's, 0xE04 exit, 0xE08 mark (`hv_abi::host`).
+#![expect(unsafe_code, reason = "reads the guests' code from this program's own image")]
+
+/// Declares a function that gives the code between two labels.
+macro_rules! guest {
+    ($name:ident: $start:ident $end:ident $($code:literal)*) => {
+        core::arch::global_asm!(
+            ".pushsection .rodata.guests,\"a\",@progbits",
+            concat!(".globl ", stringify!($start), ", ", stringify!($end)),
+            concat!(stringify!($start), ":"),
+            $($code,)*
+            concat!(stringify!($end), ":"),
+            ".popsection",
+            options(att_syntax),
+        );
+
+        pub(crate) fn $name() -> &'static [u8] {
+            unsafe extern "C" {
+                static $start: u8;
+                static $end: u8;
+            }
+            let (start, end) = (&raw const $start, &raw const $end);
+            let bytes = end.addr() - start.addr();
+            // SAFETY: the assembler put so many bytes between the two labels, into read-only data.
+            unsafe { core::slice::from_raw_parts(start, bytes) }
+        }
+    };
+}
+
+guest! { exit_42: g1_start g1_end
+    "mov $0xE04, %edx"
+    "mov $42, %eax"
+    "out %eax, %dx"
+}
+
+// SLP_TYP 5 and SLP_EN into the sleep control register.
+guest! { acpi_off: g2_start g2_end
+    "mov $0x600, %edx"
+    "mov $0x34, %al"
+    "out %al, %dx"
+}
+
+guest! { keyboard_reset: g3_start g3_end
+    "mov $0xFE, %al"
+    "out %al, $0x64"
+    "1: jmp 1b"
+}
+
+// HV_X64_MSR_RESET, bit 0.
+guest! { hyperv_reset: g4_start g4_end
+    "mov $0x40000003, %ecx"
+    "mov $1, %eax"
+    "xor %edx, %edx"
+    "wrmsr"
+    "1: jmp 1b"
+}
+
+guest! { print_both_ways: g5_start g5_end
+    "lea 2f(%rip), %rsi"
+    "mov $5, %ecx"
+    "mov $0x3F8, %edx"
+    "rep outsb"
+    "lea 3f(%rip), %rax"
+    "mov $0xE00, %edx"
+    "out %eax, %dx"
+    "mov $0xE04, %edx"
+    "xor %eax, %eax"
+    "out %eax, %dx"
+    "2: .ascii \"uart\\n\""
+    "3: .long 15"
+    ".ascii \"console buffer\\n\""
+}
+
+// A length that leaves RAM, one that is too large, and addresses outside RAM (8 MiB).
+guest! { bad_console_buffers: g6_start g6_end
+    "mov $0xE00, %edx"
+    "movl $0x1000, 0x7FFFF0"
+    "mov $0x7FFFF0, %eax"
+    "out %eax, %dx"
+    "movl $0x10001, 0x400000"
+    "mov $0x400000, %eax"
+    "out %eax, %dx"
+    "movl $-1, 0x400000"
+    "out %eax, %dx"
+    "mov $0x7FFFFE, %eax"
+    "out %eax, %dx"
+    "mov $0xFEC00000, %eax"
+    "out %eax, %dx"
+    "mov $-1, %eax"
+    "out %eax, %dx"
+    "mov $0xE04, %edx"
+    "xor %eax, %eax"
+    "out %eax, %dx"
+}
+
+// Identity, hypercall page at 4 MiB, then 100 fast calls of HvCallNotifyLongSpinWait. The first status
+// that is not success is the exit code.
+guest! { spin_100_times: g7_start g7_end
+    "mov $0x40000000, %ecx"
+    "mov $0x8100, %edx"
+    "mov $1, %eax"
+    "wrmsr"
+    "mov $0x40000001, %ecx"
+    "xor %edx, %edx"
+    "mov $0x400001, %eax"
+    "wrmsr"
+    "mov $0x400000, %r12d"
+    "mov $100, %ebx"
+    "1: mov $0x10008, %ecx"
+    "mov $4095, %edx"
+    "mov $-1, %rax"
+    "call *%r12"
+    "test %rax, %rax"
+    "jnz 2f"
+    "dec %ebx"
+    "jnz 1b"
+    "2: mov $0xE04, %edx"
+    "out %eax, %dx"
+}
+
+// As above; each status goes to the UART.
+guest! { malformed_calls: g8_start g8_end
+    "mov $0x40000000, %ecx"
+    "mov $0x8100, %edx"
+    "mov $1, %eax"
+    "wrmsr"
+    "mov $0x40000001, %ecx"
+    "xor %edx, %edx"
+    "mov $0x400001, %eax"
+    "wrmsr"
+    "mov $0x400000, %r12d"
+    "mov $0x18010008, %rcx"
+    "call 3f"
+    "mov $0x100010008, %rcx"
+    "call 3f"
+    "mov $0x1007F, %rcx"
+    "call 3f"
+    "mov $0x1005D, %rcx"
+    "call 3f"
+    "mov $0xE04, %edx"
+    "xor %eax, %eax"
+    "out %eax, %dx"
+    "3: mov $1, %edx"
+    "mov $-1, %rax"
+    "call *%r12"
+    "mov $0x3F8, %edx"
+    "out %al, %dx"
+    "ret"
+}
+
+// A page with a pattern must show code while it is the hypercall page, and the pattern after.
+guest! { overlay: g9_start g9_end
+    "mov $0x400000, %edi"
+    "mov $0x5A, %al"
+    "mov $4096, %ecx"
+    "rep stosb"
+    "mov $0x40000000, %ecx"
+    "mov $0x8100, %edx"
+    "mov $1, %eax"
+    "wrmsr"
+    "mov $0x40000001, %ecx"
+    "xor %edx, %edx"
+    "mov $0x400001, %eax"
+    "wrmsr"
+    "rdmsr"
+    "cmp $0x400001, %eax"
+    "mov $1, %ebx"
+    "jne 9f"
+    "cmpb $0x5A, 0x400000"
+    "mov $2, %ebx"
+    "je 9f"
+    "mov $0x400000, %eax"
+    "wrmsr"
+    "mov $0x400000, %edi"
+    "mov $0x5A, %al"
+    "mov $4096, %ecx"
+    "repe scasb"
+    "mov $3, %ebx"
+    "jne 9f"
+    "xor %ebx, %ebx"
+    "9: mov %ebx, %eax"
+    "mov $0xE04, %edx"
+    "out %eax, %dx"
+}
+
+// An interrupt gate for vector 13 at 5 MiB, then a page at 1 GiB, where no RAM is.
+guest! { page_outside_ram: g10_start g10_end
+    "lea 8f(%rip), %rax"
+    "mov %ax, 0x5000D0"
+    "movw $0x10, 0x5000D2"
+    "movw $0x8E00, 0x5000D4"
+    "shr $16, %rax"
+    "mov %ax, 0x5000D6"
+    "movq $0, 0x5000D8"
+    "lidt 7f(%rip)"
+    "mov $0x40000000, %ecx"
+    "mov $0x8100, %edx"
+    "mov $1, %eax"
+    "wrmsr"
+    "mov $0x40000001, %ecx"
+    "xor %edx, %edx"
+    "mov $0x40000001, %eax"
+    "wrmsr"
+    "xor %eax, %eax"
+    "jmp 9f"
+    "8: mov $13, %eax"
+    "9: mov $0xE04, %edx"
+    "out %eax, %dx"
+    "7: .word 0xFF"
+    ".quad 0x500000"
+}
+
+guest! { triple_fault: g11_start g11_end
+    "mov $0x12345678, %ebx"
+    "in $0x64, %al"
+    "ud2"
+}
+
+guest! { spin_forever: g12_start g12_end
+    "1: jmp 1b"
+}
+
+guest! { halt_forever: g13_start g13_end
+    "1: hlt"
+    "jmp 1b"
+}
+
+// EBX, ECX and EDX of the first leaf of both ranges, to the UART.
+guest! { print_signatures: g14_start g14_end
+    "mov $0x40000000, %eax"
+    "call 2f"
+    "mov $0x40000100, %eax"
+    "call 2f"
+    "mov $0xE04, %edx"
+    "xor %eax, %eax"
+    "out %eax, %dx"
+    "2: cpuid"
+    "mov %ebx, 0x400000"
+    "mov %ecx, 0x400004"
+    "mov %edx, 0x400008"
+    "mov $0x400000, %esi"
+    "mov $12, %ecx"
+    "mov $0x3F8, %edx"
+    "rep outsb"
+    "ret"
+}
+
+guest! { two_marks: g15_start g15_end
+    "mov $0xE08, %edx"
+    "mov $2, %eax"
+    "out %eax, %dx"
+    "mov $10, %ecx"
+    "1: out %al, $0x70"
+    "loop 1b"
+    "mov $3, %eax"
+    "out %eax, %dx"
+    "mov $0xE04, %edx"
+    "xor %eax, %eax"
+    "out %eax, %dx"
+}
+
+// Port 0x333, and 1 GiB: the exit code is 0 if both read as ones.
+guest! { read_nothing: g16_start g16_end
+    "mov $0x333, %edx"
+    "in %dx, %eax"
+    "mov 0x40000000, %ebx"
+    "and %ebx, %eax"
+    "not %eax"
+    "mov $0xE04, %edx"
+    "out %eax, %dx"
+}

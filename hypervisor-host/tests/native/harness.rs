@@ -1,0 +1,118 @@
+//! Wraps a piece of code into an ELF file, runs it, and collects what it printed.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hypervisor_host::check::KVM_DEVICE;
+use hypervisor_host::config::{CpuList, MachineConfig, Policy, RamSize, SpinThreshold, VpCount};
+use hypervisor_host::emulated::Output;
+use hypervisor_host::loader::BootProtocolChoice;
+use hypervisor_host::machine;
+use hypervisor_host::report::Report;
+
+/// Where guests' code is loaded and entered.
+pub(crate) const LOAD_ADDRESS: u64 = 0x20_0000;
+
+/// What differs between the machines of these tests.
+pub(crate) struct Machine {
+    pub(crate) policy: Policy,
+    pub(crate) spin_threshold: SpinThreshold,
+    pub(crate) timeout: Duration,
+    pub(crate) hyperv: bool,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            policy: Policy::None,
+            spin_threshold: SpinThreshold::default(),
+            timeout: Duration::from_secs(20),
+            hyperv: true,
+        }
+    }
+}
+
+/// What became of a machine.
+pub(crate) struct Ran {
+    pub(crate) report: Report,
+    pub(crate) text: String,
+}
+
+/// Runs a guest with one VP and 8 MiB of RAM.
+pub(crate) fn run(code: &[u8], machine: Machine) -> Ran {
+    let kernel = TemporaryFile::new(&elf(code));
+    let config = MachineConfig {
+        kernel: kernel.0.clone(),
+        initrd: None,
+        cmdline: String::new(),
+        vps: VpCount::new(1).unwrap(),
+        ram: RamSize::new(8 << 20).unwrap(),
+        cpus: CpuList::default(),
+        policy: machine.policy,
+        spin_threshold: machine.spin_threshold,
+        boot: BootProtocolChoice::Linux64,
+        hyperv: machine.hyperv,
+        report: None,
+        timeout: Some(machine.timeout),
+        verbose: false,
+        kvm_device: KVM_DEVICE.into(),
+    };
+    let text = Text::default();
+    let report = machine::run(&config, &Output::new(text.clone())).unwrap();
+    let bytes = text.0.lock().unwrap().clone();
+    Ran { report, text: String::from_utf8(bytes).unwrap() }
+}
+
+/// An ELF executable with one segment (System V ABI, chapters 4 and 5).
+fn elf(code: &[u8]) -> Vec<u8> {
+    const HEADERS_BYTES: u64 = 64 + 56;
+    let mut file = Vec::new();
+    file.extend(b"\x7FELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    file.extend([2_u16, 62].iter().flat_map(|half| half.to_le_bytes())); // ET_EXEC, EM_X86_64
+    file.extend(1_u32.to_le_bytes());
+    file.extend([LOAD_ADDRESS, 64, 0].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend(0_u32.to_le_bytes());
+    file.extend([64_u16, 56, 1, 0, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
+    file.extend([1_u32, 7].iter().flat_map(|half| half.to_le_bytes())); // PT_LOAD, RWX
+    let bytes = code.len() as u64;
+    let segment = [HEADERS_BYTES, LOAD_ADDRESS, LOAD_ADDRESS, bytes, bytes, 1];
+    file.extend(segment.iter().flat_map(|word| word.to_le_bytes()));
+    assert_eq!(file.len() as u64, HEADERS_BYTES);
+    file.extend(code);
+    file
+}
+
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    fn new(content: &[u8]) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("hypervisor-host-native-{}-{number}.elf", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, content).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! Small guests on real KVM. They need a computer that runs guests natively, so they are ignored unless
+//! asked for, there or in the lab:
+//! `cargo test -p hypervisor-host --test native -- --ignored --test-threads 1`.
+
+mod guests;
+mod harness;
+
+use std::time::Duration;
+
+use harness::{Machine, run};
+use hypervisor_host::config::{Policy, SpinThreshold};
+use hypervisor_host::outcome::Reason;
+use hypervisor_host::report::Report;
+
+fn ended(report: &Report) -> (Reason, u8) {
+    (report.exit.reason, report.exit.code)
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn the_exit_port_ends_with_its_code() {
+    let report = run(guests::exit_42(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::GuestExit, 42));
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn power_off_and_reset_end_with_success() {
+    let off = run(guests::acpi_off(), Machine::default()).report;
+    assert_eq!(ended(&off), (Reason::PowerOff, 0));
+    let reset = run(guests::keyboard_reset(), Machine::default()).report;
+    assert_eq!(ended(&reset), (Reason::Reset, 0));
+    let reset = run(guests::hyperv_reset(), Machine::default()).report;
+    assert_eq!(ended(&reset), (Reason::Reset, 0));
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn text_arrives_in_order_from_the_uart_and_the_console_buffer() {
+    let result = run(guests::print_both_ways(), Machine::default());
+    assert_eq!(ended(&result.report), (Reason::GuestExit, 0));
+    assert_eq!(result.text, "uart\nconsole buffer\n");
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn console_buffers_outside_ram_print_nothing_and_do_no_harm() {
+    let result = run(guests::bad_console_buffers(), Machine::default());
+    assert_eq!(ended(&result.report), (Reason::GuestExit, 0));
+    assert_eq!(result.text, "");
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn every_long_spin_reaches_the_host_with_its_count_and_place() {
+    for policy in [Policy::None, Policy::Yield, Policy::Directed] {
+        let machine = Machine { policy, ..Machine::default() };
+        let report = run(guests::spin_100_times(), machine).report;
+        assert_eq!(ended(&report), (Reason::GuestExit, 0), "{policy:?}");
+        let spins = &report.long_spins;
+        assert_eq!((spins.total, spins.spins), (100, 100 * 4095), "{policy:?}");
+        let by_answer = [spins.resumed, spins.yielded, spins.directed, spins.refused];
+        let mut expected = [0; 4];
+        expected[policy as usize] = 100;
+        assert_eq!(by_answer, expected, "{policy:?}");
+        assert_eq!(spins.sites.len(), 1, "{policy:?}");
+        let inside = harness::LOAD_ADDRESS..harness::LOAD_ADDRESS + 4096;
+        assert!(inside.contains(&spins.sites[0].instruction_pointer), "{policy:?}");
+        assert_eq!(report.vps[0].hypercalls["0x0008"], 100, "{policy:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn a_guest_that_was_never_to_notify_is_refused_by_kvm() {
+    let machine = Machine { spin_threshold: SpinThreshold(u32::MAX), ..Machine::default() };
+    let report = run(guests::spin_100_times(), machine).report;
+    // HV_STATUS_ACCESS_DENIED, which the guest gives as its exit code.
+    assert_eq!(ended(&report), (Reason::GuestExit, 6));
+    assert_eq!((report.long_spins.total, report.long_spins.refused), (1, 1));
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn malformed_calls_get_the_status_of_the_specification() {
+    let result = run(guests::malformed_calls(), Machine::default());
+    assert_eq!(ended(&result.report), (Reason::GuestExit, 0));
+    // Reserved bits, a rep count, an unknown code, a connection that is not there.
+    assert_eq!(result.text, "\x03\x03\x02\x12");
+    assert_eq!(result.report.long_spins.total, 0);
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn the_hypercall_page_hides_the_guests_page_and_gives_it_back() {
+    let report = run(guests::overlay(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::GuestExit, 0));
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn a_hypercall_page_outside_ram_is_a_protection_fault() {
+    let report = run(guests::page_outside_ram(), Machine::default()).report;
+    // The guest's handler of vector 13 gives its number as exit code.
+    assert_eq!(ended(&report), (Reason::GuestExit, 13));
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn a_triple_fault_is_told_with_registers() {
+    let report = run(guests::triple_fault(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::TripleFault, 125));
+    let detail = report.exit.detail.unwrap();
+    assert!(detail.contains("triple fault on VP 0"), "{detail}");
+    // Of this instruction or, on AMD, of the port access right before.
+    assert!(detail.contains("rbx 0000000012345678"), "{detail}");
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn guests_that_spin_or_halt_forever_are_ended_by_the_clock() {
+    for guest in [guests::spin_forever(), guests::halt_forever()] {
+        let machine = Machine { timeout: Duration::from_millis(300), ..Machine::default() };
+        let report = run(guest, machine).report;
+        assert_eq!(ended(&report), (Reason::Timeout, 124));
+    }
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn a_guest_sees_hyperv_or_nothing_but_never_kvm() {
+    let on = run(guests::print_signatures(), Machine::default());
+    assert_eq!(on.text, "Microsoft HvEnlightenHst");
+    let off = run(guests::print_signatures(), Machine { hyperv: false, ..Machine::default() });
+    assert_eq!(off.text, "\0\0\0\0\0\0\0\0\0\0\0\0EnlightenHst");
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn marks_are_snapshots_of_growing_counts() {
+    let report = run(guests::two_marks(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::GuestExit, 0));
+    let [begin, end] = &report.marks[..] else { panic!("{:?}", report.marks) };
+    assert_eq!((begin.mark, end.mark), (2, 3));
+    // Ten accesses to the CMOS lie between, and the second mark itself.
+    assert_eq!(end.user_exits - begin.user_exits, 11);
+    assert!(end.elapsed_ns >= begin.elapsed_ns);
+    if let (Some(begin), Some(end)) = (begin.kvm_exits, end.kvm_exits) {
+        assert!(end - begin >= 11);
+    }
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn ports_and_addresses_without_a_device_read_as_ones() {
+    let report = run(guests::read_nothing(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::GuestExit, 0));
+    assert_eq!(report.vps[0].unclaimed, 2);
+}
+
+#[test]
+#[ignore = "needs native KVM"]
+fn the_host_takes_little_memory_of_its_own() {
+    let report = run(guests::exit_42(), Machine::default()).report;
+    assert!(report.memory.overhead_bytes < 12 << 20, "{:?}", report.memory);
+    assert!(report.memory.ram_resident_bytes > 0, "{:?}", report.memory);
+}
