@@ -33,6 +33,8 @@ pub const HV_INTERFACE_SIGNATURE: u32 = u32::from_le_bytes(*b"Hv#1");
 pub const HV_VENDOR_MICROSOFT: [u8; 12] = *b"Microsoft Hv";
 /// The least value of EAX in leaf `0x4000_0000` that this interface allows.
 pub const HV_CPUID_MIN: u32 = 0x4000_0005;
+/// The largest value of EAX in leaf `0x4000_0000` that a guest believes (Linux, `HYPERV_CPUID_MAX`).
+pub const HV_CPUID_MAX: u32 = 0x4000_FFFF;
 /// EBX of [`HV_CPUID_ENLIGHTENMENT_INFO`] when the guest should never notify.
 pub const HV_SPIN_WAIT_NEVER_NOTIFY: u32 = 0xFFFF_FFFF;
 

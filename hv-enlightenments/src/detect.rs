@@ -8,8 +8,9 @@ use core::fmt;
 
 use hv_abi::cpuid::{
     Features, HV_CPUID_ENLIGHTENMENT_INFO, HV_CPUID_FEATURES, HV_CPUID_IMPLEMENTATION_LIMITS,
-    HV_CPUID_INTERFACE, HV_CPUID_MIN, HV_CPUID_VENDOR_AND_MAX_FUNCTIONS, HV_CPUID_VERSION,
-    HV_INTERFACE_SIGNATURE, HYPERVISOR_PRESENT_ECX_BIT, Privileges, Recommendations,
+    HV_CPUID_INTERFACE, HV_CPUID_MAX, HV_CPUID_MIN, HV_CPUID_VENDOR_AND_MAX_FUNCTIONS,
+    HV_CPUID_VERSION, HV_INTERFACE_SIGNATURE, HYPERVISOR_PRESENT_ECX_BIT, Privileges,
+    Recommendations,
 };
 use hv_abi::host::{
     ENL_CPUID_BASE, ENL_CPUID_FEATURES, ENL_PORT_COUNT, ENL_SIGNATURE, HostFeatures,
@@ -17,9 +18,6 @@ use hv_abi::host::{
 
 use crate::cpu::{Cpu, CpuidResult};
 use crate::spin_wait::SpinThreshold;
-
-/// Largest believable value of EAX in leaf `0x4000_0000` (as Linux checks it).
-const HV_CPUID_MAX: u32 = 0x4000_FFFF;
 
 /// A hypervisor's twelve-character vendor signature.
 ///

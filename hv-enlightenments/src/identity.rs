@@ -40,3 +40,20 @@ impl GuestOsId {
         unsafe { cpu.wrmsr(HV_X64_MSR_GUEST_OS_ID, self.raw()) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_is_no_identity() {
+        assert_eq!(GuestOsId::from_raw(0), None);
+        assert_eq!(GuestOsId::from_raw(1).map(GuestOsId::raw), Some(1));
+    }
+
+    #[test]
+    fn an_open_source_identity_has_the_fields_of_the_tlfs() {
+        let id = GuestOsId::open_source(0x0001_0203, 0x0405).raw();
+        assert_eq!(id, 0xFF00_0001_0203_0405);
+    }
+}

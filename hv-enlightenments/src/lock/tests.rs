@@ -70,17 +70,20 @@ fn locks_live_in_statics() {
 
 #[test]
 fn tickets_wrap() {
-    let lock = RawTicketLock::<Untouchable>::starting_at(u32::MAX - 2);
-    for _ in 0..3 {
-        lock.acquire();
-        assert!(!lock.try_acquire());
-        assert_eq!(lock.queue_length(), 1);
-        // SAFETY: taken above.
-        unsafe { lock.release() };
-        assert!(lock.try_acquire());
-        // SAFETY: taken above.
-        unsafe { lock.release() };
-        assert!(!lock.is_held());
+    for first in [u32::MAX - 2, u32::MAX - 1] {
+        let lock = RawTicketLock::<Untouchable>::starting_at(first);
+        for _ in 0..3 {
+            lock.acquire();
+            assert!(!lock.try_acquire());
+            assert_eq!(lock.queue_length(), 1);
+            // SAFETY: taken above.
+            unsafe { lock.release() };
+            assert!(lock.try_acquire());
+            assert_eq!(lock.queue_length(), 1);
+            // SAFETY: taken above.
+            unsafe { lock.release() };
+            assert!(!lock.is_held());
+        }
     }
 }
 
