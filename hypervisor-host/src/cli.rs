@@ -15,10 +15,8 @@ use crate::error::{CODE_BAD_INPUT, HostError};
 use crate::loader::BootProtocolChoice;
 use crate::machine;
 use crate::outcome::Reason;
-use crate::process::limit_heap_arenas;
+use crate::process::{NAME, limit_heap_arenas, tell};
 use crate::report::Report;
-
-const NAME: &str = "hypervisor-host";
 
 /// Runs one virtual machine on KVM, with a Hyper-V interface and counts of all that it costs.
 #[derive(Debug, Parser)]
@@ -190,7 +188,7 @@ fn one_sentence(text: &str) -> String {
 }
 
 fn fail(what: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("{NAME}: {what}");
+    tell(what);
     ExitCode::from(CODE_BAD_INPUT)
 }
 
@@ -219,8 +217,8 @@ fn tell_ending(report: &Report, verbose: bool) {
         Reason::Reset => "the guest asked for a reset",
     };
     match &report.exit.detail {
-        Some(detail) => eprintln!("{NAME}: {what}: {detail}"),
-        None => eprintln!("{NAME}: {what}"),
+        Some(detail) => tell(&format_args!("{what}: {detail}")),
+        None => tell(&what),
     }
 }
 

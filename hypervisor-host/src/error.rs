@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::acpi::AcpiError;
 use crate::check::CheckError;
 use crate::config::{ByteSize, ConfigError};
 use crate::loader::LoadError;
@@ -38,8 +39,8 @@ pub enum HostError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The ACPI tables.
-    #[error("cannot write the ACPI tables: {0}; give more by --memory")]
-    Acpi(String),
+    #[error(transparent)]
+    Acpi(#[from] AcpiError),
     /// A processor that this process may not use.
     #[error(
         "cannot run a VP on processor {cpu}: this process may use {allowed}; name some of those by --cpus"

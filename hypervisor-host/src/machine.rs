@@ -19,6 +19,7 @@ use crate::outcome::{Ending, Outcome};
 use crate::partition::memory::GuestRam;
 use crate::partition::vp::allowed_cpus;
 use crate::partition::{Partition, Running};
+use crate::process::tell;
 use crate::report::{MachineReport, MemoryReport, Report};
 use crate::signals::Signals;
 use crate::supervisor::supervise;
@@ -74,9 +75,8 @@ fn load(config: &MachineConfig) -> Result<(GuestRam, Boot), HostError> {
     let initrd =
         config.initrd.as_deref().map(|path| Source::open(Role::Initrd, path)).transpose()?;
     let ram = GuestRam::new(config.ram)?;
-    let rsdp = acpi::write_tables(ram.guest(), config.vps.get())
-        .map_err(|error| HostError::Acpi(error.to_string()))?;
     let memory = ram.guest();
+    let rsdp = acpi::write_tables(memory, config.vps.get())?;
     let boot = loader::load(memory, &image, initrd.as_ref(), &config.cmdline, rsdp, config.boot)?;
     Ok((ram, boot))
 }
@@ -138,7 +138,7 @@ fn describe(config: &MachineConfig, boot: Boot) -> String {
 
 fn say(config: &MachineConfig, text: impl FnOnce() -> String) {
     if config.verbose {
-        eprintln!("hypervisor-host: {}", text());
+        tell(&text());
     }
 }
 

@@ -299,6 +299,15 @@ fn unknown_options_and_values() {
 }
 
 #[test]
+fn a_reader_that_is_gone_changes_no_exit_code() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut host = Command::new(env!("CARGO_BIN_EXE_hypervisor-host"));
+    let status = host.args(["run", "--kernel", "/nonexistent"]).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(2), "{status}");
+}
+
+#[test]
 fn a_report_that_can_not_be_written() {
     let folder = Folder::new("report");
     let nowhere = folder.0.join("missing-folder").join("report.json");
