@@ -10,92 +10,28 @@
 
 #![expect(unsafe_code, reason = "hypercalls and model-specific registers")]
 
-use core::fmt;
+mod buffer;
+mod error;
+mod registers;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use buffer::CallBuffer;
+pub use error::{CallError, EnableError};
+pub use registers::XMM_INPUT_MAX_BYTES;
+
 use core::ptr::NonNull;
 
-use hv_abi::HV_PAGE_SIZE;
 use hv_abi::cpuid::{Features, Privileges};
 use hv_abi::hypercall::{HvError, HypercallInput, HypercallResult};
 use hv_abi::msr::{
     HV_MSR_HYPERCALL_LOCKED, HV_MSR_PAGE_ADDRESS_MASK, HV_MSR_PAGE_ENABLE, HV_X64_MSR_HYPERCALL,
 };
 
-use crate::cpu::{Cpu, FastRegisters};
+use crate::cpu::Cpu;
 use crate::detect::HyperV;
 use crate::identity::GuestOsId;
 use crate::memory::{Gpa, MappedPage};
-
-/// Most bytes of input of an XMM fast call: RDX, R8 and six XMM registers.
-pub const XMM_INPUT_MAX_BYTES: usize = size_of::<FastRegisters>();
-
-/// Why the hypercall page could not be enabled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EnableError {
-    /// The partition lacks the privilege `AccessHypercallMsrs`.
-    NoPrivilege,
-    /// Somebody before us enabled the page elsewhere and locked the register.
-    Locked {
-        /// Where.
-        at: Gpa,
-    },
-    /// The register did not take the value.
-    Refused {
-        /// What it reads instead.
-        register: u64,
-    },
-}
-
-impl fmt::Display for EnableError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoPrivilege => f.write_str("the partition may not use hypercalls"),
-            Self::Locked { at } => write!(f, "the hypercall page is locked at {:#x}", at.0),
-            Self::Refused { register } => {
-                write!(
-                    f,
-                    "the hypervisor did not enable the hypercall page (register {register:#x})"
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for EnableError {}
-
-/// Why a hypercall failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallError {
-    /// The hypervisor said so.
-    Status(HvError),
-    /// Not called: the parameters do not fit in the page or the registers.
-    TooLong,
-    /// Not called: the hypervisor does not take XMM registers.
-    NoXmm,
-    /// Not called: a rep call of no elements, or a rep call where none belongs.
-    BadReps,
-    /// The hypervisor claims an impossible number of elements done.
-    BadResult,
-}
-
-impl From<HvError> for CallError {
-    fn from(error: HvError) -> Self {
-        Self::Status(error)
-    }
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(error) => error.fmt(f),
-            Self::TooLong => f.write_str("parameters too long for the hypercall"),
-            Self::NoXmm => f.write_str("the hypervisor takes no parameters in XMM registers"),
-            Self::BadReps => f.write_str("bad number of elements for the hypercall"),
-            Self::BadResult => f.write_str("the hypervisor claims impossible progress"),
-        }
-    }
-}
-
-impl core::error::Error for CallError {}
 
 /// The enabled hypercall page, through which any processor of the partition calls the hypervisor.
 #[derive(Debug, Clone, Copy)]
@@ -175,7 +111,7 @@ impl<C: Cpu> HypercallPage<C> {
         if input.rep_count() != 0 {
             return Err(CallError::BadReps);
         }
-        let registers = load_registers(parameters).ok_or(CallError::TooLong)?;
+        let registers = registers::load(parameters).ok_or(CallError::TooLong)?;
         let [first, second] = registers.general;
         let rcx = input.fast().0;
         let rax = if parameters.len() <= size_of_val(&registers.general) {
@@ -209,7 +145,7 @@ impl<C: Cpu> HypercallPage<C> {
         // SAFETY: the page is enabled, and both blocks lie in the buffer's page, which is ours.
         let result = unsafe { self.call_blocks(input, &blocks) };
         result.status()?;
-        buffer.page.read(blocks.output_offset, output).ok_or(CallError::TooLong)
+        buffer.read(&blocks, output)
     }
 
     /// A rep call with its parameters in memory and no output: header, then `count` list elements.
@@ -252,7 +188,11 @@ impl<C: Cpu> HypercallPage<C> {
     /// # Safety
     ///
     /// The caller of the call vouches for it; `blocks` lie in a page that the hypervisor may use.
-    unsafe fn call_blocks(&self, input: HypercallInput, blocks: &Blocks) -> HypercallResult {
+    unsafe fn call_blocks(
+        &self,
+        input: HypercallInput,
+        blocks: &buffer::Blocks,
+    ) -> HypercallResult {
         // SAFETY: the page is enabled (`enable`); the rest is this function's contract.
         let rax = unsafe {
             self.cpu.hypercall(self.entry, input.0, blocks.input_gpa.0, blocks.output_gpa.0)
@@ -282,60 +222,3 @@ fn enable_at<C: Cpu>(cpu: &C, gpa: Gpa) -> Result<(), EnableError> {
     let taken = register & HV_MSR_PAGE_ENABLE != 0 && register & HV_MSR_PAGE_ADDRESS_MASK == gpa.0;
     if taken { Ok(()) } else { Err(EnableError::Refused { register }) }
 }
-
-fn load_registers(parameters: &[u8]) -> Option<FastRegisters> {
-    let mut block = [0; XMM_INPUT_MAX_BYTES];
-    block.get_mut(..parameters.len())?.copy_from_slice(parameters);
-    let mut words = block.chunks_exact(8).map(|word| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(word);
-        u64::from_le_bytes(bytes)
-    });
-    let mut registers = FastRegisters::default();
-    for register in registers.general.iter_mut().chain(registers.xmm.as_flattened_mut()) {
-        *register = words.next()?;
-    }
-    Some(registers)
-}
-
-/// A page for the parameters of calls in memory. One call at a time.
-#[derive(Debug)]
-pub struct CallBuffer {
-    page: MappedPage,
-}
-
-struct Blocks {
-    input_gpa: Gpa,
-    output_gpa: Gpa,
-    output_offset: usize,
-}
-
-impl CallBuffer {
-    /// Uses `page` for parameters.
-    pub fn new(page: MappedPage) -> Self {
-        Self { page }
-    }
-
-    /// Lays the input at the start of the page and the output behind it, each 8-byte aligned. As both lie in
-    /// one page, neither crosses a page.
-    fn fill(&mut self, parameters: &[u8], output_bytes: usize) -> Result<Blocks, CallError> {
-        let output_offset =
-            parameters.len().checked_next_multiple_of(8).ok_or(CallError::TooLong)?;
-        let end = output_offset.checked_add(output_bytes).ok_or(CallError::TooLong)?;
-        if end > HV_PAGE_SIZE {
-            return Err(CallError::TooLong);
-        }
-        self.page.write(0, parameters).ok_or(CallError::TooLong)?;
-        let gpa = self.page.gpa();
-        // A block of no bytes has no address. The sums stay in the page.
-        let block = |bytes, offset| if bytes == 0 { Gpa(0) } else { Gpa(gpa.0 + offset as u64) };
-        Ok(Blocks {
-            input_gpa: block(parameters.len(), 0),
-            output_gpa: block(output_bytes, output_offset),
-            output_offset,
-        })
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests;

@@ -4,6 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU16, Ordering};
 
+use hv_abi::HV_PAGE_SIZE;
 use hv_abi::msr::HV_X64_MSR_GUEST_OS_ID;
 use proptest::prelude::*;
 
