@@ -97,6 +97,7 @@ run_target() {
     echo "PASS $name: $executions executions in $seconds s, ${edges:-0} of $counters edges"
 }
 
+trap "exit 130" INT TERM
 passed=0
 failed=0
 for target in "${targets[@]}"; do
