@@ -11,10 +11,10 @@ use crate::outcome::{Case, Counts, Results, Suite, write_file};
 use crate::plot;
 use crate::progress::Printer;
 use crate::study::{self, Row, Saving, Setting};
-use crate::suites::host::{boot_exits, report};
+use crate::suites::host::{SMALL_TEST, boot_exits, report};
 use crate::suites::kvm::{HOST, KERNEL, guest, note_restarts};
 use crate::suites::trial::{REPORT, Trial, exit_text};
-use crate::vmm::{Paths, Vmm};
+use crate::vmm::{Paths, Vmm, counted_vps};
 
 /// What `make run` may be told.
 #[derive(Debug, Clone, clap::Args)]
@@ -92,7 +92,7 @@ pub fn run(artifacts: &Artifacts, options: &Options, tests: &[String]) -> Result
 
     let mut batch = Batch::new(cpus);
     batch.file(&artifacts.host, HOST).file(&artifacts.kernel, KERNEL);
-    let one = host(&[], &boot_only(), 1);
+    let one = host(&[], SMALL_TEST, 1);
     batch.job(Job::new("boot with 1 VP", one).collect(REPORT));
     batch.job(trial.job(&paths()).collect(REPORT));
     for setting in &settings {
@@ -144,7 +144,7 @@ pub fn small(artifacts: &Artifacts, results: &mut Results) -> Result<()> {
 pub fn boot_batch(artifacts: &Artifacts, cpus: u32) -> Batch {
     let mut batch = Batch::new(cpus);
     batch.file(&artifacts.host, HOST).file(&artifacts.kernel, KERNEL);
-    batch.job(Job::new("boot", host(&[], &boot_only(), cpus)).collect(REPORT));
+    batch.job(Job::new("boot", host(&[], SMALL_TEST, cpus)).collect(REPORT));
     batch
 }
 
@@ -193,13 +193,9 @@ fn host(options: &[&str], cmdline: &str, vps: u32) -> Vec<String> {
     Vmm::OurHost { options: words }.argv(&paths(), &guest(cmdline.into(), vps, 64))
 }
 
-fn boot_only() -> String {
-    "events log=warn test=memory::map_is_sane".into()
-}
-
 fn tests_trial(vps: u32, tests: &[String]) -> Trial {
     Trial {
-        suite: format!("guest tests, {vps} VPs"),
+        suite: format!("guest tests, {}", counted_vps(vps)),
         vmm: Vmm::OurHost { options: vec!["--report".into(), REPORT.into()] },
         guest: guest("events log=warn test=all".into(), vps, 64),
         asked: tests.to_vec(),

@@ -90,15 +90,23 @@ impl fmt::Display for Counts {
 }
 
 impl fmt::Display for Suite {
-    /// One line for the suite, then one for each case that failed or was skipped.
+    /// One line for the suite, then one for each reason why cases failed or were skipped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, Counts::of(&self.cases))?;
-        for case in &self.cases {
-            match case.verdict {
-                Verdict::Pass => {}
-                Verdict::Fail => write!(f, "\n  FAIL {}: {}", case.name, case.reason)?,
-                Verdict::Skip => write!(f, "\n  SKIP {}: {}", case.name, case.reason)?,
+        let mut reasons: Vec<(&Case, usize)> = Vec::new();
+        for case in self.cases.iter().filter(|case| case.verdict != Verdict::Pass) {
+            let same = |(first, _): &&mut (&Case, usize)| {
+                (first.verdict, &first.reason) == (case.verdict, &case.reason)
+            };
+            match reasons.iter_mut().find(same) {
+                Some((_, count)) => *count += 1,
+                None => reasons.push((case, 1)),
             }
+        }
+        for (first, count) in reasons {
+            let word = if first.verdict == Verdict::Fail { "FAIL" } else { "SKIP" };
+            let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+            write!(f, "\n  {word} {}{more}: {}", first.name, first.reason)?;
         }
         Ok(())
     }
@@ -202,6 +210,13 @@ mod tests {
         let text = results().suites[0].to_string();
         assert!(text.contains("FAIL b: 1 < 2 & so"), "{text}");
         assert!(text.contains("SKIP c: no KVM"), "{text}");
+    }
+
+    #[test]
+    fn many_cases_with_one_reason_take_one_line() {
+        let cases = ["a", "b", "c"].map(|name| Case::skip(name, "no KVM")).into();
+        let text = Suite { name: "suite".into(), cases }.to_string();
+        assert_eq!(text, "suite: 0 passed, 0 failed, 3 skipped\n  SKIP a and 2 more: no KVM");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::events::Study;
 use crate::outcome::Case;
 use crate::plot::Bar;
+use crate::vmm::counted_vps;
 
 /// One boot of the study.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct Setting {
 impl Setting {
     /// A name for files and messages.
     pub fn name(&self) -> String {
-        format!("{} VPs on {} processors, policy {}", self.vps, self.cpus, self.policy)
+        format!("{} on {} processors, policy {}", counted_vps(self.vps), self.cpus, self.policy)
     }
 
     fn is_over_committed(&self) -> bool {

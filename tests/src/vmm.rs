@@ -93,6 +93,11 @@ impl Vmm {
     }
 }
 
+/// `1 VP`, `2 VPs`.
+pub fn counted_vps(vps: u32) -> String {
+    format!("{vps} VP{}", if vps == 1 { "" } else { "s" })
+}
+
 fn guest_code_meaning(code: u8) -> &'static str {
     match code {
         1 => " (a test failed)",

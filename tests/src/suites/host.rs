@@ -1,6 +1,6 @@
 //! Our host's budgets, and how it ends when things go wrong.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hypervisor_host::report::Report;
 
 use super::images;
@@ -16,7 +16,7 @@ pub const MAX_BOOT_EXITS: u64 = 200;
 pub const MAX_OVERHEAD_BYTES: u64 = 12 << 20;
 
 /// A test that costs next to nothing, for runs that are about something else.
-const SMALL_TEST: &str = "events log=warn test=memory::map_is_sane";
+pub const SMALL_TEST: &str = "events log=warn test=boot::memory_map_is_sane";
 /// A workload that ends no earlier than its time limit.
 const ENDLESS: &str = "study=spin study-vps=1 acquisitions=1000000000";
 
@@ -81,6 +81,14 @@ pub fn report(result: &JobResult) -> Result<Report> {
     serde_json::from_slice(bytes).context("the report is malformed")
 }
 
+/// The report of a guest that ended well.
+fn good_report(result: &JobResult) -> Result<Report> {
+    if result.exit.code() != Some(0) {
+        bail!("{}; {}", exit_text(&result.exit), result.stderr_text().trim());
+    }
+    report(result)
+}
+
 /// Exits until the guest said that it is up.
 pub fn boot_exits(report: &Report) -> Result<u64> {
     let booted = hv_abi::host::Mark::BOOTED.0;
@@ -92,7 +100,7 @@ pub fn boot_exits(report: &Report) -> Result<u64> {
 
 fn budgets(result: &JobResult) -> Vec<Case> {
     let name = format!("at most {MAX_BOOT_EXITS} exits until the first test, 1 VP");
-    let exits = report(result).and_then(|report| boot_exits(&report));
+    let exits = good_report(result).and_then(|report| boot_exits(&report));
     let boot = match exits {
         Ok(exits) if exits <= MAX_BOOT_EXITS => Case::pass(name),
         Ok(exits) => Case::fail(name, format!("{exits} exits")),
@@ -106,7 +114,7 @@ fn budgets(result: &JobResult) -> Vec<Case> {
 fn memory_budget(result: &JobResult) -> Vec<Case> {
     let name =
         format!("{}: at most {} MiB beyond the guest's RAM", result.name, MAX_OVERHEAD_BYTES >> 20);
-    vec![match report(result).map(|report| report.memory.overhead_bytes) {
+    vec![match good_report(result).map(|report| report.memory.overhead_bytes) {
         Ok(bytes) if bytes <= MAX_OVERHEAD_BYTES => Case::pass(name),
         Ok(bytes) => Case::fail(name, format!("{bytes} bytes")),
         Err(error) => Case::fail(name, format!("{error:#}")),
@@ -127,11 +135,17 @@ fn ends(name: &str, result: &JobResult, code: i32) -> Vec<Case> {
 }
 
 fn triple_fault_prints_registers(result: &JobResult) -> Vec<Case> {
-    let name = "a triple fault ends with 125 and prints the registers";
-    let mut cases = ends(name, result, 125);
-    let stderr = result.stderr_text().to_lowercase();
-    if !["rip", "rsp", "cr3"].iter().all(|register| stderr.contains(register)) {
-        cases = vec![Case::fail(name, format!("no registers in: {}", stderr.trim()))];
-    }
+    let mut cases = ends("a triple fault ends with 125", result, 125);
+    let name = "a triple fault prints the registers";
+    let stderr = result.stderr_text();
+    let lower = stderr.to_lowercase();
+    cases.push(if ["rip", "rsp", "cr3"].iter().all(|register| lower.contains(register)) {
+        Case::pass(name)
+    } else if let Some(why) = stderr.lines().find(|line| line.contains("does not keep")) {
+        // AMD-V: KVM resets the VP before user space sees it (Linux, arch/x86/kvm/svm/svm.c).
+        Case::skip(name, why.trim())
+    } else {
+        Case::fail(name, format!("no registers in: {}", stderr.trim()))
+    });
     cases
 }

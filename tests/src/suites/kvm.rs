@@ -11,7 +11,7 @@ use crate::artifacts::Artifacts;
 use crate::lab::{Batch, BatchResult, Executor, Job, JobResult, foreign_qemu};
 use crate::outcome::{Case, Results, Suite};
 use crate::progress::Printer;
-use crate::vmm::{Guest, Paths, QEMU_HYPERV_CPU, Vmm};
+use crate::vmm::{Guest, Paths, QEMU_HYPERV_CPU, Vmm, counted_vps};
 
 /// Name of the kernel among a batch's files.
 pub const KERNEL: &str = "kernel";
@@ -110,7 +110,7 @@ fn single(vmm: Vmm, test: &str) -> Trial {
 
 fn whole(vmm: Vmm, vps: u32, memory_mib: u32, tests: &[String]) -> Trial {
     Trial {
-        suite: format!("{vmm}, {vps} VPs, {memory_mib} MiB"),
+        suite: format!("{vmm}, {}, {memory_mib} MiB", counted_vps(vps)),
         vmm,
         guest: guest(all_tests(), vps, memory_mib),
         asked: tests.to_vec(),

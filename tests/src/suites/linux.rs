@@ -6,7 +6,7 @@ use super::kvm::{Check, HOST};
 use crate::lab::{Batch, Executor, Job, JobResult, Parts, Step, linux_guest};
 use crate::outcome::{Case, Results};
 use crate::suites::trial::exit_text;
-use crate::vmm::{Guest, Paths, Vmm};
+use crate::vmm::{Guest, Paths, Vmm, counted_vps};
 
 /// What Linux prints when it has found the interface (Linux, `arch/x86/kernel/cpu/mshyperv.c`).
 const DETECTED: &str = "Hypervisor detected: Microsoft Hyper-V";
@@ -35,7 +35,7 @@ pub fn checks(executor: &Executor, batch: &mut Batch, results: &mut Results) -> 
         };
         let paths = Paths { host: format!("./{HOST}"), qemu: Vec::new() };
         let argv = Vmm::OurHost { options: Vec::new() }.argv(&paths, &guest);
-        let name = format!("Linux {}, {vps} VPs", linux.release);
+        let name = format!("Linux {}, {}", linux.release, counted_vps(vps));
         let job = Job::new(name.as_str(), argv)
             .timeout(180)
             .step(Step::WaitFor(linux.prompt.clone()))

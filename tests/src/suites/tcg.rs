@@ -9,7 +9,7 @@ use crate::lab::Batch;
 use crate::lab::executor::Native;
 use crate::outcome::Results;
 use crate::progress::Printer;
-use crate::vmm::{Guest, Paths, Vmm};
+use crate::vmm::{Guest, Paths, Vmm, counted_vps};
 
 /// Name of the kernel among a batch's files.
 const KERNEL: &str = "kernel";
@@ -19,6 +19,7 @@ const MACHINES: &[(&str, &str, u32, u32)] = &[
     ("pc", "qemu64", 4, 64),
     ("q35", "max", 2, 64),
     ("q35", "max", 3, 64),
+    ("q35", "max", 64, 128),
     ("microvm,isa-serial=on,acpi=on", "max", 4, 64),
 ];
 
@@ -47,7 +48,7 @@ fn trial(
 ) -> Trial {
     let vmm = Vmm::Qemu { machine, cpu, accel: "tcg" };
     Trial {
-        suite: format!("{vmm}, {cpu}, {vps} VPs, {memory_mib} MiB"),
+        suite: format!("{vmm}, {cpu}, {}, {memory_mib} MiB", counted_vps(vps)),
         vmm,
         guest: Guest { kernel: KERNEL.into(), initrd: None, cmdline: all_tests(), vps, memory_mib },
         asked: tests.to_vec(),
