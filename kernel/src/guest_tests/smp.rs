@@ -84,7 +84,7 @@ fn a_job_reaches_only_the_processors_asked() -> TestResult {
 }
 
 fn a_barrier_holds_until_all_have_come() -> TestResult {
-    const ROUNDS: u32 = 20;
+    const ROUNDS: u32 = 8;
     static BARRIER: Barrier = Barrier::new();
     static ARRIVED: AtomicU32 = AtomicU32::new(0);
     ARRIVED.store(0, Ordering::Relaxed);

@@ -21,7 +21,7 @@ const COM1: u16 = 0x3F8;
 /// Bytes that are collected before they are printed in any case.
 const BUFFER_BYTES: usize = 4096 - 4;
 /// Attempts to take the console before a dying kernel prints without it.
-const IMPATIENCE: u32 = 100_000_000;
+const IMPATIENCE: u32 = 5_000_000;
 
 /// [`hv_abi::host::ConsoleBuffer`] and the text behind it.
 #[repr(C)]

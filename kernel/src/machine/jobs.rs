@@ -15,17 +15,21 @@ use super::{apic, cpu};
 /// Looks at a condition before halting: a few microseconds.
 const PATIENCE: u32 = 2000;
 
-/// What all of the chosen processors are to do.
+/// What the chosen processors are to do.
 #[derive(Clone, Copy)]
 struct Job {
+    number: u32,
     action: fn(usize),
     /// Processors with an index below this take part.
     count: usize,
 }
 
-/// Counts jobs; even between jobs. Release pairs with the Acquire in `idle`.
-static NUMBER: AtomicU32 = AtomicU32::new(0);
+/// The latest job. Number, action and participants are read together, so that none is done twice.
 static JOB: SpinMutex<Option<Job>> = SpinMutex::new(None);
+/// Its number, to look at without the lock. Release pairs with the Acquire in `idle`.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+/// Processors that have not finished it, the boot processor aside. Release pairs with Acquire in `run_on`.
+static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
 /// Who waits for a condition while halted.
 static HALTED: [AtomicBool; MAX_VPS] = [const { AtomicBool::new(false) }; MAX_VPS];
 
@@ -73,16 +77,19 @@ pub(crate) fn wake(vp: &Vp) {
 /// What a processor does that has nothing to do.
 pub(crate) fn idle() -> ! {
     let vp = vp::current();
+    let mut last = 0;
     loop {
-        halt_until(|| NUMBER.load(Ordering::Acquire) != vp.jobs_done.load(Ordering::Relaxed));
-        let number = NUMBER.load(Ordering::Acquire);
-        let job = *JOB.lock();
-        if let Some(job) = job.filter(|job| (vp.index as usize) < job.count) {
+        halt_until(|| NUMBER.load(Ordering::Acquire) != last);
+        // A job may be there a moment before its number is.
+        let Some(job) = JOB.lock().filter(|job| job.number != last) else { continue };
+        last = job.number;
+        if (vp.index as usize) < job.count {
             (job.action)(vp.index as usize);
-        }
-        vp.jobs_done.store(number, Ordering::Release);
-        if let Some(boot) = vp::get(0) {
-            wake(boot);
+            if UNFINISHED.fetch_sub(1, Ordering::AcqRel) == 1
+                && let Some(boot) = vp::get(0)
+            {
+                wake(boot);
+            }
         }
     }
 }
@@ -90,16 +97,14 @@ pub(crate) fn idle() -> ! {
 /// Runs `action` with its index on each of the first `count` processors, the caller (processor 0) included,
 /// and returns when all have finished. The others stay halted.
 pub(crate) fn run_on(count: usize, action: fn(usize)) {
-    *JOB.lock() = Some(Job { action, count });
-    let number = NUMBER.load(Ordering::Relaxed).wrapping_add(1);
     let helpers = || vp::online().filter(|vp| vp.index != 0 && (vp.index as usize) < count);
-    for vp in vp::online().filter(|vp| vp.index as usize >= count) {
-        vp.jobs_done.store(number, Ordering::Relaxed);
-    }
+    UNFINISHED.store(helpers().count(), Ordering::Relaxed);
+    let number = NUMBER.load(Ordering::Relaxed).wrapping_add(1);
+    *JOB.lock() = Some(Job { number, action, count });
     NUMBER.store(number, Ordering::SeqCst);
     helpers().for_each(wake);
     action(0);
-    wait_until(|| helpers().all(|vp| vp.jobs_done.load(Ordering::Acquire) == number));
+    wait_until(|| UNFINISHED.load(Ordering::Acquire) == 0);
 }
 
 /// Runs `action` on all processors.

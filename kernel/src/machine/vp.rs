@@ -4,7 +4,7 @@
 
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use hv_enlightenments::spin_wait::SpinStats;
 use kernel::MAX_VPS;
@@ -41,8 +41,6 @@ pub(crate) struct Vp {
     pub(crate) online: AtomicBool,
     /// An exception is being reported.
     pub(crate) in_exception: AtomicBool,
-    /// The number of the last job it has finished (see [`super::jobs`]).
-    pub(crate) jobs_done: AtomicU32,
 }
 
 // SAFETY: what is not atomic is written before the block is published in `BLOCKS`, or belongs to the
@@ -71,7 +69,6 @@ impl Vp {
             test_interrupts: AtomicU64::new(0),
             online: AtomicBool::new(false),
             in_exception: AtomicBool::new(false),
-            jobs_done: AtomicU32::new(0),
         }
     }
 
