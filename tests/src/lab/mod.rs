@@ -14,7 +14,7 @@
 //! - [`agent`]: process 1 of the lab
 //! - [`job`], [`process`]: what a job is, and how one runs as a local process (in the lab and natively)
 //! - [`guests`]: a foreign monitor and a stock Linux, to be taken along as files
-//! - [`prove`]: many starts in a row, counted
+//! - [`mod@prove`]: many starts in a row, counted
 //!
 //! A program that uses the lab must call [`agent::become_agent_if_asked`] first thing in `main`: its own
 //! executable is what the lab boots as process 1, so the two can never be of different builds.
