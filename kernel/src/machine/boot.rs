@@ -18,7 +18,7 @@ use super::console::{self, println};
 use super::memory::{self, BootMemory, Extras, Memory};
 use super::stacks::{Stack, Stacks, TOTAL_PAGES};
 use super::vp::{self, Vp};
-use super::{apic, clock, cpu, exit, hyperv, interrupts, logger, smp, trampoline};
+use super::{apic, clock, cpu, exit, hyperv, interrupts, logger, segments, smp, trampoline};
 
 /// Where the local APICs' registers lie if no table says otherwise.
 const DEFAULT_APIC_ADDRESS: u64 = 0xFEE0_0000;
@@ -54,6 +54,9 @@ fn refuse(what: core::fmt::Arguments<'_>) -> ! {
 /// Called by the entry code on the boot stack: protocol 0 is PVH, 1 Linux's; `info` as the protocol has it.
 #[unsafe(no_mangle)]
 extern "C" fn enl_boot(protocol: u32, info: u64) -> ! {
+    // SAFETY: first thing.
+    unsafe { segments::load_early() };
+    interrupts::install();
     cpu::detect();
     // SAFETY: the boot page tables are in use until `activate` below.
     let memory = unsafe { BootMemory::new() };

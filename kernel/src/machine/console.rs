@@ -56,6 +56,8 @@ pub(crate) fn use_uart() {
     let Ok(mut uart) = (unsafe { Uart16550::new_port(COM1) }) else { return };
     if uart.init(Config::default()).is_ok() {
         CONSOLE.lock().output = Output::Uart(uart);
+        // Firmware may have left its last line unfinished; ours begin a line.
+        print(format_args!("\n"));
     }
 }
 
@@ -67,12 +69,6 @@ pub(crate) fn use_host(port: u16) {
 /// Also prints `@enl` lines from now on.
 pub(crate) fn enable_events() {
     EVENTS.store(true, Ordering::Relaxed);
-    with(|console| {
-        if let Output::Uart(_) = console.output {
-            // Firmware may have left its last line unfinished; ours begin a line.
-            let _ = console.write_str("\n");
-        }
-    });
 }
 
 impl Console {

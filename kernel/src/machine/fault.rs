@@ -38,6 +38,8 @@ pub(crate) struct Recovery {
     fault: Fault,
 }
 
+/// An exception is being reported before there are blocks.
+static IN_EARLY_EXCEPTION: AtomicBool = AtomicBool::new(false);
 /// A processor has begun to end everything; the others stop when an NMI comes.
 static DYING: AtomicBool = AtomicBool::new(false);
 
@@ -111,16 +113,18 @@ pub(crate) fn handle(frame: &mut Frame, vector: u8) {
     if vector == NMI && DYING.load(Ordering::Relaxed) {
         cpu::stop();
     }
-    let vp = vp::current();
-    if vp.in_exception.swap(true, Ordering::Relaxed) {
-        // The report itself failed: say so in as few words as possible.
+    let vp = vp::try_current();
+    let in_exception = vp.map_or(&IN_EARLY_EXCEPTION, |vp| &vp.in_exception);
+    if in_exception.swap(true, Ordering::Relaxed) {
+        // The report itself failed, perhaps while printing: say so in as few words as possible.
+        console::seize();
         println!("exception {vector} at {:#x} while an exception was reported", frame.rip);
         exit::exit(exit::EXCEPTION);
     }
-    if !recover(frame, vector, vp) {
+    if !vp.is_some_and(|vp| recover(frame, vector, vp)) {
         die(frame, vector);
     }
-    vp.in_exception.store(false, Ordering::Relaxed);
+    in_exception.store(false, Ordering::Relaxed);
 }
 
 /// Sends the interrupted code to where it expects faults.

@@ -2,6 +2,9 @@
 
 #![expect(unsafe_code, reason = "loads descriptor tables")]
 
+use core::cell::UnsafeCell;
+use core::mem::{MaybeUninit, offset_of};
+
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
 use x86_64::instructions::tables::load_tss;
@@ -33,11 +36,20 @@ impl Segments {
 
     /// Fills the tables and loads them on the processor that runs this.
     pub(crate) fn load(&'static mut self, stacks: &Stacks) {
-        let top = |stack| VirtAddr::new(stacks.range(stack).end);
-        self.tss.interrupt_stack_table[usize::from(IST_INTERRUPT)] = top(Stack::Interrupt);
-        self.tss.interrupt_stack_table[usize::from(IST_EXCEPTION)] = top(Stack::Exception);
-        self.tss.interrupt_stack_table[usize::from(IST_NMI)] = top(Stack::Nmi);
-        self.tss.interrupt_stack_table[usize::from(IST_DOUBLE_FAULT)] = top(Stack::DoubleFault);
+        let stack_of = |ist| match ist {
+            IST_INTERRUPT => Stack::Interrupt,
+            IST_EXCEPTION => Stack::Exception,
+            IST_NMI => Stack::Nmi,
+            _ => Stack::DoubleFault,
+        };
+        self.load_with(|ist| stacks.range(stack_of(ist)).end);
+    }
+
+    /// As [`Segments::load`], with the ends of the stacks by IST index.
+    fn load_with(&'static mut self, stack_end: impl Fn(u16) -> u64) {
+        for ist in [IST_INTERRUPT, IST_EXCEPTION, IST_NMI, IST_DOUBLE_FAULT] {
+            self.tss.interrupt_stack_table[usize::from(ist)] = VirtAddr::new(stack_end(ist));
+        }
         self.gdt = GlobalDescriptorTable::new();
         let code = self.gdt.append(Descriptor::kernel_code_segment());
         let data = self.gdt.append(Descriptor::kernel_data_segment());
@@ -57,4 +69,37 @@ impl Segments {
         // SAFETY: the selector is that of a TSS which stays for ever.
         unsafe { load_tss(tss) };
     }
+}
+
+/// The boot processor's tables until it has a block, and one stack for whatever happens then.
+struct Early {
+    segments: Segments,
+    stack: Stack16,
+}
+
+#[repr(align(16))]
+struct Stack16(#[expect(dead_code, reason = "only its place matters")] [u8; 12 << 10]);
+
+struct EarlyCell(UnsafeCell<MaybeUninit<Early>>);
+
+// SAFETY: only the boot processor uses it, before there are others.
+unsafe impl Sync for EarlyCell {}
+
+static EARLY: EarlyCell = EarlyCell(UnsafeCell::new(MaybeUninit::zeroed()));
+
+/// Loads tables for the boot processor, so that exceptions can be reported from the beginning.
+///
+/// # Safety
+///
+/// Called once, first thing.
+pub(crate) unsafe fn load_early() {
+    // SAFETY: the caller says that nobody else is there.
+    let early = unsafe { &mut *EARLY.0.get() };
+    let end = (&raw const *early).addr() + offset_of!(Early, stack) + size_of::<Stack16>();
+    let segments = early.as_mut_ptr().cast::<u8>().wrapping_add(offset_of!(Early, segments)).cast();
+    // SAFETY: in place, properly aligned, used by nobody.
+    unsafe { core::ptr::write(segments, Segments::new()) };
+    // SAFETY: just written, and never moved.
+    let segments: &'static mut Segments = unsafe { &mut *segments };
+    segments.load_with(|_| end as u64);
 }

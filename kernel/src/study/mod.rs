@@ -21,7 +21,8 @@ use crate::machine::{exit, hyperv, vp};
 
 /// Studies the locks in the comma-separated list; the exit code.
 pub(crate) fn run(locks: &str, options: &StudyOptions) -> u8 {
-    let running = vp::online().count();
+    // The first processors take part, so none of them may be missing.
+    let running = vp::online().zip(0..).take_while(|(vp, index)| vp.index == *index).count();
     let vps = options.vps.map_or(running, |vps| vps as usize);
     if vps > running {
         println!(
