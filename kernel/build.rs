@@ -12,12 +12,12 @@ const FLAGS: [(&str, &str); 3] = [
 ];
 
 fn main() -> ExitCode {
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=kernel.ld");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=kernel.ld");
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     if let Some((flag, why)) = FLAGS.iter().find(|(flag, _)| !flags.contains(flag)) {
         println!(
-            "cargo:error=cannot build the kernel: the compiler flag `-C {flag}` is missing ({why}); \
+            "cargo::error=cannot build the kernel: the compiler flag `-C {flag}` is missing ({why}); \
              run cargo inside the repository, so that it reads .cargo/config.toml, and leave RUSTFLAGS unset"
         );
         return ExitCode::FAILURE;
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         "-Wl,--gc-sections",
         &format!("-Wl,-T,{script}"),
     ] {
-        println!("cargo:rustc-link-arg-bins={argument}");
+        println!("cargo::rustc-link-arg-bins={argument}");
     }
     ExitCode::SUCCESS
 }
