@@ -9,7 +9,7 @@ use crate::events;
 use crate::lab::{Batch, Executor, Job, JobResult};
 use crate::outcome::{Case, Counts, Results, Suite, write_file};
 use crate::plot;
-use crate::progress::Printer;
+use crate::progress::{Printer, choose_executor};
 use crate::study::{self, Row, Saving, Setting};
 use crate::suites::host::{SMALL_TEST, boot_exits, report};
 use crate::suites::kvm::{HOST, KERNEL, guest, note_restarts};
@@ -26,13 +26,13 @@ pub struct Options {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub cpus: u32,
     /// Acquisitions by each virtual processor, with each lock
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub acquisitions: u64,
     /// Iterations of the work loop inside the critical section
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 500)]
     pub hold: u32,
     /// Iterations of the work loop between two acquisitions
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 5000)]
     pub gap: u32,
     /// Locks to measure, each plain one with its enlightened twin
     #[arg(long, value_delimiter = ',', default_value = "spin,spin-enlightened")]
@@ -40,6 +40,10 @@ pub struct Options {
     /// What the host may do with a long spin wait
     #[arg(long, value_delimiter = ',', default_value = "none,yield,directed")]
     pub policies: Vec<String>,
+    /// Rounds of a wait after which a lock notifies the hypervisor, or `never` [default: 4095 natively, 64 in
+    /// the lab]
+    #[arg(long)]
+    pub spin_threshold: Option<String>,
     /// Also show what the guests print
     #[arg(long)]
     pub verbose: bool,
@@ -81,7 +85,7 @@ struct HostFacts {
 
 /// Runs the study; whether everything was as it should be.
 pub fn run(artifacts: &Artifacts, options: &Options, tests: &[String]) -> Result<bool> {
-    let executor = Executor::choose(&artifacts.host)?;
+    let executor = choose_executor(&artifacts.host)?;
     let cpus = options.cpus.min(available_cpus(&executor));
     let mut results = Results::default();
     if cpus < options.cpus {
@@ -96,7 +100,7 @@ pub fn run(artifacts: &Artifacts, options: &Options, tests: &[String]) -> Result
     batch.job(Job::new("boot with 1 VP", one).collect(REPORT));
     batch.job(trial.job(&paths()).collect(REPORT));
     for setting in &settings {
-        batch.job(study_job(options, setting));
+        batch.job(study_job(options, setting, &executor));
     }
     let mut printer = Printer::new(batch.jobs.len(), options.verbose);
     let done = executor.run_batch(&batch, &mut |news| printer.show(news))?;
@@ -115,7 +119,7 @@ pub fn run(artifacts: &Artifacts, options: &Options, tests: &[String]) -> Result
 
 /// The study's counts with every lock and policy, as a test: too few acquisitions to conclude anything from.
 pub fn small(artifacts: &Artifacts, results: &mut Results) -> Result<()> {
-    let executor = Executor::choose(&artifacts.host)?;
+    let executor = choose_executor(&artifacts.host)?;
     let options = Options {
         vps: 4,
         cpus: available_cpus(&executor).min(2),
@@ -124,13 +128,14 @@ pub fn small(artifacts: &Artifacts, results: &mut Results) -> Result<()> {
         gap: 200,
         locks: ALL_LOCKS.map(String::from).into(),
         policies: ["none", "yield", "directed"].map(String::from).into(),
+        spin_threshold: None,
         verbose: false,
     };
     let settings = settings(&options, options.cpus);
     let mut batch = boot_batch(artifacts, options.cpus);
     batch.jobs.clear();
     for setting in &settings {
-        batch.job(study_job(&options, setting));
+        batch.job(study_job(&options, setting, &executor));
     }
     let mut printer = Printer::new(batch.jobs.len(), false);
     let done = executor.run_batch(&batch, &mut |news| printer.show(news))?;
@@ -203,13 +208,25 @@ fn tests_trial(vps: u32, tests: &[String]) -> Trial {
     }
 }
 
-fn study_job(options: &Options, setting: &Setting) -> Job {
+/// A threshold above an ordinary wait and well below a time slice. In the lab a round of waiting takes longer than
+/// on a processor, so a slice has fewer of them.
+fn default_threshold(executor: &Executor) -> &'static str {
+    match executor {
+        Executor::Native(_) => "4095",
+        Executor::Lab(_) => "64",
+    }
+}
+
+fn study_job(options: &Options, setting: &Setting, executor: &Executor) -> Job {
+    let threshold = options.spin_threshold.as_deref().unwrap_or(default_threshold(executor));
     let Options { acquisitions, hold, gap, locks, .. } = options;
     let locks = locks.join(",");
     let cmdline =
         format!("events log=warn study={locks} acquisitions={acquisitions} hold={hold} gap={gap}");
     let cpus = format!("0-{}", setting.cpus - 1);
-    let argv = host(&["--policy", &setting.policy, "--cpus", &cpus], &cmdline, setting.vps);
+    let host_options =
+        [["--policy", &setting.policy], ["--cpus", &cpus], ["--spin-threshold", threshold]];
+    let argv = host(host_options.as_flattened(), &cmdline, setting.vps);
     Job::new(setting.name(), argv).timeout(120).collect(REPORT)
 }
 

@@ -1,10 +1,24 @@
 //! What a person sees while a batch runs: where it runs, each job as it begins and ends.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Instant;
 
-use crate::lab::{Exit, Progress};
+use anyhow::Result;
+
+use crate::lab::{Executor, Exit, Progress};
 use crate::suites::trial::exit_text;
+
+/// Native or lab, as `host`, our host's program, says; prints why, if it is the lab.
+pub fn choose_executor(host: &Path) -> Result<Executor> {
+    let executor = Executor::choose(host)?;
+    if let Executor::Lab(lab) = &executor
+        && let Some(why) = lab.why()
+    {
+        println!("{why}");
+    }
+    Ok(executor)
+}
 
 /// Prints a line for each job that ends; the job's own output only on request.
 #[derive(Debug)]

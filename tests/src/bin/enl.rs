@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use tests::artifacts::Artifacts;
-use tests::lab::{self, Executor, Lab};
+use tests::lab::{self, Lab};
 use tests::outcome::Results;
-use tests::{image, main_job, suites};
+use tests::{image, main_job, progress, suites};
 
 /// Boots, tests and measures Enlighten.
 #[derive(Debug, Parser)]
@@ -115,15 +115,15 @@ fn test(artifacts: &Artifacts, only: &[Part], fuzz_seconds: u32) -> Result<bool>
         println!("\n== {part:?}");
         match part {
             Part::Cargo => {
-                results.add(suites::cargo::run("cargo test", &mut cargo_test(artifacts))?)
+                results.add(suites::cargo::run("cargo test", &mut cargo_test(artifacts))?);
             }
             Part::Loom => results.add(suites::cargo::run("loom", &mut loom(artifacts))?),
             Part::Fuzz => {
-                results.add(suites::cargo::run("fuzz", &mut fuzz(artifacts, fuzz_seconds))?)
+                results.add(suites::cargo::run("fuzz", &mut fuzz(artifacts, fuzz_seconds))?);
             }
             Part::Tcg => suites::tcg::run(artifacts, &tests, &mut results)?,
             Part::Kvm => {
-                let executor = Executor::choose(&artifacts.host)?;
+                let executor = progress::choose_executor(&artifacts.host)?;
                 suites::kvm::run(artifacts, &executor, &tests, &mut results)?;
             }
             Part::Study => main_job::small(artifacts, &mut results)?,
@@ -157,7 +157,7 @@ fn cargo_test(artifacts: &Artifacts) -> Command {
 
 fn loom(artifacts: &Artifacts) -> Command {
     let mut command = cargo(artifacts);
-    command.args(["test", "--locked", "--release", "-p", "hv-enlightenments", "--tests"]);
+    command.args(["test", "--locked", "--release", "-p", "hv-enlightenments", "--test", "loom"]);
     command
         .env("RUSTFLAGS", "--cfg loom")
         .arg("--target-dir")

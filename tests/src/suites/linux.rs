@@ -29,7 +29,7 @@ pub fn checks(executor: &Executor, batch: &mut Batch, results: &mut Results) -> 
         let guest = Guest {
             kernel: linux.kernel.clone(),
             initrd: Some(linux.initrd.clone()),
-            cmdline: format!("{} quiet", linux.cmdline),
+            cmdline: linux.cmdline.clone(),
             vps,
             memory_mib: 256,
         };
