@@ -17,14 +17,14 @@ fn ended(report: &Report) -> (Reason, u8) {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn the_exit_port_ends_with_its_code() {
     let report = run(guests::exit_42(), Machine::default()).report;
     assert_eq!(ended(&report), (Reason::GuestExit, 42));
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn power_off_and_reset_end_with_success() {
     let off = run(guests::acpi_off(), Machine::default()).report;
     assert_eq!(ended(&off), (Reason::PowerOff, 0));
@@ -35,7 +35,7 @@ fn power_off_and_reset_end_with_success() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn text_arrives_in_order_from_the_uart_and_the_console_buffer() {
     let result = run(guests::print_both_ways(), Machine::default());
     assert_eq!(ended(&result.report), (Reason::GuestExit, 0));
@@ -43,7 +43,7 @@ fn text_arrives_in_order_from_the_uart_and_the_console_buffer() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn console_buffers_outside_ram_print_nothing_and_do_no_harm() {
     let result = run(guests::bad_console_buffers(), Machine::default());
     assert_eq!(ended(&result.report), (Reason::GuestExit, 0));
@@ -51,7 +51,7 @@ fn console_buffers_outside_ram_print_nothing_and_do_no_harm() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn every_long_spin_reaches_the_host_with_its_count_and_place() {
     for policy in [Policy::None, Policy::Yield, Policy::Directed] {
         let machine = Machine { policy, ..Machine::default() };
@@ -71,7 +71,7 @@ fn every_long_spin_reaches_the_host_with_its_count_and_place() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn a_guest_that_was_never_to_notify_is_refused_by_kvm() {
     let machine = Machine { spin_threshold: SpinThreshold(u32::MAX), ..Machine::default() };
     let report = run(guests::spin_100_times(), machine).report;
@@ -81,7 +81,7 @@ fn a_guest_that_was_never_to_notify_is_refused_by_kvm() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn malformed_calls_get_the_status_of_the_specification() {
     let result = run(guests::malformed_calls(), Machine::default());
     assert_eq!(ended(&result.report), (Reason::GuestExit, 0));
@@ -91,14 +91,14 @@ fn malformed_calls_get_the_status_of_the_specification() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn the_hypercall_page_hides_the_guests_page_and_gives_it_back() {
     let report = run(guests::overlay(), Machine::default()).report;
     assert_eq!(ended(&report), (Reason::GuestExit, 0));
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn a_hypercall_page_outside_ram_is_a_protection_fault() {
     let report = run(guests::page_outside_ram(), Machine::default()).report;
     // The guest's handler of vector 13 gives its number as exit code.
@@ -106,7 +106,7 @@ fn a_hypercall_page_outside_ram_is_a_protection_fault() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn a_triple_fault_is_told_with_registers() {
     let report = run(guests::triple_fault(), Machine::default()).report;
     assert_eq!(ended(&report), (Reason::TripleFault, 125));
@@ -117,7 +117,7 @@ fn a_triple_fault_is_told_with_registers() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn guests_that_spin_or_halt_forever_are_ended_by_the_clock() {
     for guest in [guests::spin_forever(), guests::halt_forever()] {
         let machine = Machine { timeout: Duration::from_millis(300), ..Machine::default() };
@@ -127,7 +127,7 @@ fn guests_that_spin_or_halt_forever_are_ended_by_the_clock() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn a_guest_sees_hyperv_or_nothing_but_never_kvm() {
     let on = run(guests::print_signatures(), Machine::default());
     assert_eq!(on.text, "Microsoft HvEnlightenHst");
@@ -136,7 +136,7 @@ fn a_guest_sees_hyperv_or_nothing_but_never_kvm() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn marks_are_snapshots_of_growing_counts() {
     let report = run(guests::two_marks(), Machine::default()).report;
     assert_eq!(ended(&report), (Reason::GuestExit, 0));
@@ -151,7 +151,7 @@ fn marks_are_snapshots_of_growing_counts() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn ports_and_addresses_without_a_device_read_as_ones() {
     let report = run(guests::read_nothing(), Machine::default()).report;
     assert_eq!(ended(&report), (Reason::GuestExit, 0));
@@ -159,7 +159,7 @@ fn ports_and_addresses_without_a_device_read_as_ones() {
 }
 
 #[test]
-#[ignore = "needs native KVM"]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn the_host_takes_little_memory_of_its_own() {
     let report = run(guests::exit_42(), Machine::default()).report;
     assert!(report.memory.overhead_bytes < 12 << 20, "{:?}", report.memory);

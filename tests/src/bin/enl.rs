@@ -1,6 +1,5 @@
 //! `enl`: the program behind `make run` and `make test`.
 
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -143,20 +142,14 @@ fn test(artifacts: &Artifacts, only: &[Part], fuzz_seconds: u32) -> Result<bool>
     Ok(counts.failed == 0)
 }
 
-fn cargo(artifacts: &Artifacts) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").map_or("cargo".into(), PathBuf::from));
-    command.current_dir(&artifacts.root);
-    command
-}
-
 fn cargo_test(artifacts: &Artifacts) -> Command {
-    let mut command = cargo(artifacts);
+    let mut command = suites::cargo::cargo(artifacts);
     command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     command
 }
 
 fn loom(artifacts: &Artifacts) -> Command {
-    let mut command = cargo(artifacts);
+    let mut command = suites::cargo::cargo(artifacts);
     command.args(["test", "--locked", "--release", "-p", "hv-enlightenments", "--test", "loom"]);
     command
         .env("RUSTFLAGS", "--cfg loom")

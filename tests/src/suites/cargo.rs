@@ -6,7 +6,16 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::artifacts::Artifacts;
+use crate::events::Verdict;
 use crate::outcome::{Case, Suite};
+
+/// `cargo` in the repository.
+pub fn cargo(artifacts: &Artifacts) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.current_dir(&artifacts.root);
+    command
+}
 
 /// Runs `command`, shows what it prints, and turns libtest's lines into cases.
 ///
@@ -29,18 +38,24 @@ pub fn run(name: &str, command: &mut Command) -> Result<Suite> {
         line.clear();
     }
     let status = child.wait()?;
-    let mut cases = libtest_cases(&output);
-    let failed = cases.iter().any(|case| case.verdict == crate::events::Verdict::Fail);
-    if !status.success() && !failed {
-        cases.push(Case::fail(name, format!("ended with {status}")));
-    } else if cases.is_empty() {
-        cases.push(Case::fail(name, "ran no test"));
+    let wrong = (!status.success()).then(|| format!("ended with {status}"));
+    Ok(Suite { name: name.into(), cases: libtest_cases(name, &output, wrong) })
+}
+
+/// The cases of libtest's `output`; `wrong` says how the command failed, if it did.
+pub fn libtest_cases(name: &str, output: &str, wrong: Option<String>) -> Vec<Case> {
+    let mut cases = lines_to_cases(output);
+    let failed = cases.iter().any(|case| case.verdict == Verdict::Fail);
+    match wrong {
+        Some(wrong) if !failed => cases.push(Case::fail(name, wrong)),
+        _ if cases.is_empty() => cases.push(Case::fail(name, "ran no test")),
+        _ => {}
     }
-    Ok(Suite { name: name.into(), cases })
+    cases
 }
 
 /// The tests in libtest's output: `test NAME ... ok|FAILED|ignored[, reason]`.
-fn libtest_cases(output: &str) -> Vec<Case> {
+fn lines_to_cases(output: &str) -> Vec<Case> {
     let case = |line: &str| {
         let (name, verdict) = line.trim_end().strip_prefix("test ")?.rsplit_once(" ... ")?;
         match verdict.split_once(", ").unwrap_or((verdict, "ignored")) {
@@ -56,16 +71,15 @@ fn libtest_cases(output: &str) -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Verdict;
 
     #[test]
     fn libtest_lines_become_cases() {
         let output = "running 3 tests\ntest a::b ... ok\ntest c ... FAILED\n\
             test d ... ignored, needs KVM\ntest src/lib.rs - x (line 7) - compile ... ok\n\
             test result: FAILED. 1 passed; 1 failed\n";
-        let verdicts: Vec<_> = libtest_cases(output).iter().map(|case| case.verdict).collect();
+        let verdicts: Vec<_> = lines_to_cases(output).iter().map(|case| case.verdict).collect();
         assert_eq!(verdicts, [Verdict::Pass, Verdict::Fail, Verdict::Skip, Verdict::Pass]);
-        assert_eq!(libtest_cases(output)[2].reason, "needs KVM");
+        assert_eq!(lines_to_cases(output)[2].reason, "needs KVM");
     }
 
     #[test]

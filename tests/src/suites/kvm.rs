@@ -6,7 +6,7 @@
 use anyhow::Result;
 
 use super::trial::Trial;
-use super::{add_trial_results, all_tests, host, linux};
+use super::{add_trial_results, all_tests, host, host_tests, linux};
 use crate::artifacts::Artifacts;
 use crate::lab::{Batch, BatchResult, Executor, Job, JobResult, foreign_qemu};
 use crate::outcome::{Case, Results, Suite};
@@ -47,6 +47,7 @@ pub fn run(
         batch.job(trial.job(&paths));
     }
     let mut suites = vec![("our host, its limits and its endings", host::checks(&mut batch)?)];
+    suites.push(("our host, small guests on KVM", vec![host_tests::check(artifacts, &mut batch)?]));
     suites.push(("stock Linux on our host", linux::checks(executor, &mut batch, results)?));
     for check in suites.iter().flat_map(|(_, checks)| checks) {
         batch.job(check.job.clone());

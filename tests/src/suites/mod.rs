@@ -3,11 +3,12 @@
 //! - [`cargo`]: what runs without a virtual machine
 //! - [`tcg`]: the kernel on QEMU's software processor
 //! - [`kvm`]: our host, QEMU and stock Linux on KVM, natively or in the lab
-//! - [`host`], [`linux`]: parts of it; [`images`]: guests that go wrong on purpose
+//! - [`host`], [`host_tests`], [`linux`]: parts of it; [`images`]: guests that go wrong on purpose
 //! - [`trial`]: one start of a guest and its results
 
 pub mod cargo;
 pub mod host;
+pub mod host_tests;
 pub mod images;
 pub mod kvm;
 pub mod linux;
