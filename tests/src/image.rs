@@ -55,7 +55,7 @@ pub enum ImageError {
         source: std::io::Error,
     },
     /// The file can't be written.
-    #[error("cannot write the finished kernel {path}: {source}; make room there, or the folder writable", path = path.display())]
+    #[error("cannot write the finished kernel {path}: {source}; make room there or make the folder writable", path = path.display())]
     Write {
         /// Which file.
         path: PathBuf,
