@@ -26,13 +26,13 @@ pub struct Options {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub cpus: u32,
     /// Acquisitions by each virtual processor, with each lock
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, default_value_t = 150_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub acquisitions: u64,
     /// Iterations of the work loop inside the critical section
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 100)]
     pub hold: u32,
     /// Iterations of the work loop between two acquisitions
-    #[arg(long, default_value_t = 5000)]
+    #[arg(long, default_value_t = 1000)]
     pub gap: u32,
     /// Locks to measure, each plain one with its enlightened twin
     #[arg(long, value_delimiter = ',', default_value = "spin,spin-enlightened")]
@@ -40,7 +40,7 @@ pub struct Options {
     /// What the host may do with a long spin wait
     #[arg(long, value_delimiter = ',', default_value = "none,yield,directed")]
     pub policies: Vec<String>,
-    /// Rounds of a wait after which a lock notifies the hypervisor, or `never` [default: 4095 natively, 64 in
+    /// Rounds of a wait after which a lock notifies the hypervisor, or `never` [default: 4095 natively, 32 in
     /// the lab]
     #[arg(long)]
     pub spin_threshold: Option<String>,
@@ -213,7 +213,7 @@ fn tests_trial(vps: u32, tests: &[String]) -> Trial {
 fn default_threshold(executor: &Executor) -> &'static str {
     match executor {
         Executor::Native(_) => "4095",
-        Executor::Lab(_) => "64",
+        Executor::Lab(_) => "32",
     }
 }
 
