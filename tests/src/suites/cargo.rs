@@ -17,7 +17,7 @@ pub fn cargo(artifacts: &Artifacts) -> Command {
     command
 }
 
-/// Runs `command`, shows what it prints, and turns libtest's lines into cases.
+/// Runs `command`, shows what it prints, and turns libtest's lines, or those of a script, into cases.
 ///
 /// A command that fails without naming a failed test, or runs no test at all, is a failed case itself.
 pub fn run(name: &str, command: &mut Command) -> Result<Suite> {
@@ -54,18 +54,30 @@ pub fn libtest_cases(name: &str, output: &str, wrong: Option<String>) -> Vec<Cas
     cases
 }
 
-/// The tests in libtest's output: `test NAME ... ok|FAILED|ignored[, reason]`.
 fn lines_to_cases(output: &str) -> Vec<Case> {
-    let case = |line: &str| {
-        let (name, verdict) = line.trim_end().strip_prefix("test ")?.rsplit_once(" ... ")?;
-        match verdict.split_once(", ").unwrap_or((verdict, "ignored")) {
-            ("ok", _) => Some(Case::pass(name)),
-            ("FAILED", _) => Some(Case::fail(name, "see the output above")),
-            ("ignored", why) => Some(Case::skip(name, why)),
-            _ => None,
-        }
-    };
-    output.lines().filter_map(case).collect()
+    output.lines().filter_map(|line| libtest_case(line).or_else(|| script_case(line))).collect()
+}
+
+/// A test in libtest's output: `test NAME ... ok|FAILED|ignored[, reason]`.
+fn libtest_case(line: &str) -> Option<Case> {
+    let (name, verdict) = line.trim_end().strip_prefix("test ")?.rsplit_once(" ... ")?;
+    match verdict.split_once(", ").unwrap_or((verdict, "ignored")) {
+        ("ok", _) => Some(Case::pass(name)),
+        ("FAILED", _) => Some(Case::fail(name, "see the output above")),
+        ("ignored", why) => Some(Case::skip(name, why)),
+        _ => None,
+    }
+}
+
+/// A test in the output of a script, such as `tests/fuzz/run.sh`: `PASS|FAIL NAME: text`.
+fn script_case(line: &str) -> Option<Case> {
+    let (verdict, rest) = line.split_once(' ')?;
+    let (name, text) = rest.split_once(": ")?;
+    match verdict {
+        "PASS" => Some(Case::pass(name)),
+        "FAIL" => Some(Case::fail(name, text)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +92,16 @@ mod tests {
         let verdicts: Vec<_> = lines_to_cases(output).iter().map(|case| case.verdict).collect();
         assert_eq!(verdicts, [Verdict::Pass, Verdict::Fail, Verdict::Skip, Verdict::Pass]);
         assert_eq!(lines_to_cases(output)[2].reason, "needs KVM");
+    }
+
+    #[test]
+    fn verdicts_of_a_script_become_cases() {
+        let output = "Building 2 fuzz targets\nPASS loader: 17 executions in 1 s, 6 of 9 edges\n\
+            FAIL acpi: ended with code 77 after 5 executions\n     log: acpi.log\n1 passed, 1 failed\n";
+        let cases = libtest_cases("fuzz", output, Some("ended with exit status: 1".into()));
+        let seen: Vec<_> = cases.iter().map(|case| (case.name.as_str(), case.verdict)).collect();
+        assert_eq!(seen, [("loader", Verdict::Pass), ("acpi", Verdict::Fail)]);
+        assert_eq!(cases[1].reason, "ended with code 77 after 5 executions");
     }
 
     #[test]
