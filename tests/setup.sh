@@ -21,7 +21,8 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 lab=$repo/target/lab
 readonly repo lab
 readonly kernel_package=linux-image-cloud-amd64
-readonly packages=(ca-certificates gcc libc6-dev make qemu-system-x86 busybox-static cpio xz-utils)
+# g++: libFuzzer is C++.
+readonly packages=(ca-certificates gcc g++ libc6-dev make qemu-system-x86 busybox-static cpio xz-utils)
 readonly qemu_parts=(qemu-system-x86 qemu-system-common qemu-system-data seabios)
 
 say() { printf 'setup: %s\n' "$*"; }
