@@ -1,6 +1,10 @@
 //! The serial port: a 16550A from `vm-superio` with the terminal behind it.
+//!
+//! The model prints into a buffer, and the buffer goes to the output after the model's lock is given
+//! back: an output that takes nothing (a pager, a full pipe) holds up the VP that prints, but not the
+//! supervisor, who asks the model for room and must still see the clock and signals.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use vm_superio::serial::SerialEvents;
@@ -10,7 +14,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::{Output, PortDevice, Request};
 use crate::stats::lock;
 
-type Model = Serial<Line, Drained, Output>;
+type Model = Serial<Line, Drained, Vec<u8>>;
 
 /// The interrupt line; KVM injects when the descriptor is written.
 #[derive(Debug)]
@@ -40,7 +44,10 @@ impl SerialEvents for Drained {
 }
 
 /// The device on the bus.
-pub struct Uart(Arc<Mutex<Model>>);
+pub struct Uart {
+    model: Arc<Mutex<Model>>,
+    output: Output,
+}
 
 /// The terminal's side: bytes that somebody typed go in here.
 pub struct UartInput {
@@ -55,25 +62,37 @@ pub struct UartInput {
 pub fn new(interrupt: EventFd, output: Output) -> io::Result<(Uart, UartInput)> {
     let drained = EventFd::new(libc::EFD_NONBLOCK)?;
     let events = Drained(drained.try_clone()?);
-    let model = Arc::new(Mutex::new(Serial::with_events(Line(interrupt), events, output)));
-    Ok((Uart(model.clone()), UartInput { model, drained }))
+    let model = Arc::new(Mutex::new(Serial::with_events(Line(interrupt), events, Vec::new())));
+    Ok((Uart { model: model.clone(), output }, UartInput { model, drained }))
 }
 
 impl PortDevice for Uart {
     fn read(&mut self, offset: u16, data: &mut [u8]) {
-        let mut model = lock(&self.0);
+        let mut model = lock(&self.model);
         for (register, byte) in registers(offset).zip(data) {
             *byte = model.read(register);
         }
     }
 
     fn write(&mut self, offset: u16, data: &[u8]) -> Option<Request> {
-        let mut model = lock(&self.0);
-        for (register, &byte) in registers(offset).zip(data) {
+        let printed = self.write_registers(offset, data);
+        if !printed.is_empty() {
             // A terminal that is gone must not end the machine.
-            let _ = model.write(register, byte);
+            let _ = self.output.write_all(&printed);
         }
         None
+    }
+}
+
+impl Uart {
+    /// Gives what the model prints: at most the bytes written.
+    fn write_registers(&mut self, offset: u16, data: &[u8]) -> Vec<u8> {
+        let mut model = lock(&self.model);
+        for (register, &byte) in registers(offset).zip(data) {
+            // Fails only if the interrupt's counter overflows; it is pending then already.
+            let _ = model.write(register, byte);
+        }
+        std::mem::take(model.writer_mut())
     }
 }
 
@@ -103,6 +122,8 @@ impl UartInput {
 mod tests {
     use super::*;
     use crate::emulated::test_output;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     fn uart() -> (Uart, UartInput, EventFd, Arc<Mutex<Vec<u8>>>) {
         let interrupt = EventFd::new(libc::EFD_NONBLOCK).unwrap();
@@ -140,6 +161,33 @@ mod tests {
         let room = input.room();
         assert_eq!(input.push(&vec![b'x'; room + 1]), room);
         assert_eq!((input.room(), input.push(b"y")), (0, 0));
+    }
+
+    #[test]
+    fn an_output_that_takes_nothing_holds_up_the_writer_only() {
+        /// Tells that a write has begun, and ends it when it is told to.
+        struct Stuck(mpsc::Sender<()>, mpsc::Receiver<()>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.send(()).unwrap();
+                self.1.recv().unwrap();
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let ((begun, begins), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel());
+        let output = Output::new(Stuck(begun, goes_on));
+        let (mut uart, input) = new(EventFd::new(libc::EFD_NONBLOCK).unwrap(), output).unwrap();
+        let writer = std::thread::spawn(move || uart.write(0, b"x"));
+        begins.recv().unwrap();
+        let (answer, answered) = mpsc::channel();
+        std::thread::spawn(move || answer.send((input.room() > 0, input.push(b"y"))));
+        assert_eq!(answered.recv_timeout(Duration::from_secs(10)), Ok((true, 1)));
+        go_on.send(()).unwrap();
+        assert_eq!(writer.join().unwrap(), None);
     }
 
     #[test]
