@@ -35,10 +35,10 @@ pub struct Options {
     #[arg(long, default_value_t = 1000)]
     pub gap: u32,
     /// Locks to measure, each plain one with its enlightened twin
-    #[arg(long, value_delimiter = ',', default_value = "spin,spin-enlightened")]
+    #[arg(long, value_delimiter = ',', default_value = "spin,spin-enlightened", value_parser = ALL_LOCKS)]
     pub locks: Vec<String>,
     /// What the host may do with a long spin wait
-    #[arg(long, value_delimiter = ',', default_value = "none,yield,directed")]
+    #[arg(long, value_delimiter = ',', default_value = "none,yield,directed", value_parser = ALL_POLICIES)]
     pub policies: Vec<String>,
     /// Rounds of a wait after which a lock notifies the hypervisor, or `never` [default: 4095 natively, 32 in
     /// the lab]
@@ -52,6 +52,9 @@ pub struct Options {
 /// Every lock that the kernel's study knows.
 const ALL_LOCKS: [&str; 6] =
     ["spin", "spin-enlightened", "tas", "tas-enlightened", "ticket", "ticket-enlightened"];
+
+/// Every policy of our host.
+const ALL_POLICIES: [&str; 3] = ["none", "yield", "directed"];
 
 /// `target/report/run.json`.
 #[derive(Debug, Serialize)]
@@ -127,7 +130,7 @@ pub fn small(artifacts: &Artifacts, results: &mut Results) -> Result<()> {
         hold: 200,
         gap: 200,
         locks: ALL_LOCKS.map(String::from).into(),
-        policies: ["none", "yield", "directed"].map(String::from).into(),
+        policies: ALL_POLICIES.map(String::from).into(),
         spin_threshold: None,
         verbose: false,
     };
