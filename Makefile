@@ -4,10 +4,15 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-TARGET := $(or $(CARGO_TARGET_DIR),target)
-ENL := $(TARGET)/x86_64-unknown-linux-gnu/release/enl
+TARGET := $(or $(CARGO_TARGET_DIR),$(CARGO_BUILD_TARGET_DIR),target)
+ENL := "$(TARGET)/x86_64-unknown-linux-gnu/release/enl"
 # More options for the program behind a command, such as ARGS="--seconds 600".
 ARGS ?=
+
+# Where rustup puts cargo, for shells that were opened before it was installed.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+# They would replace the flags and the target of .cargo/config.toml, without which the kernel can't be linked.
+unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET
 
 .PHONY: help setup build run test fuzz prove-lab fmt clean
 
@@ -38,3 +43,4 @@ fmt: ## Format the code
 
 clean: ## Remove all that was built, measured and fetched
 	@cargo clean
+	@rm -rf target tests/fuzz/target
