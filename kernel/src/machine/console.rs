@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "port I/O")]
 
+use core::arch::asm;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +14,6 @@ use spin::mutex::SpinMutex;
 use uart_16550::backend::PioBackend;
 use uart_16550::{Config, Uart16550};
 use x86_64::instructions::interrupts;
-use x86_64::instructions::port::Port;
 
 use super::cpu;
 
@@ -71,17 +71,24 @@ pub(crate) fn enable_events() {
     EVENTS.store(true, Ordering::Relaxed);
 }
 
+/// Has the host at `port` print the buffer.
+fn lend(port: u16, buffer: &Buffer) {
+    // Virtual is physical, and the whole image lies below 4 GiB.
+    let address = core::ptr::from_ref(buffer).expose_provenance() as u32;
+    // SAFETY: the host reads the buffer before the instruction ends. It is not `nomem` as in `Port::write`: the
+    // compiler must have written the text by then, and not yet emptied the buffer.
+    unsafe {
+        asm!("out dx, eax", in("dx") port, in("eax") address, options(nostack, preserves_flags));
+    }
+}
+
 impl Console {
     fn flush(&mut self) {
         let text = &self.buffer.text[..self.buffer.length as usize];
         match &mut self.output {
             Output::None => {}
             Output::Uart(uart) => uart.send_bytes_exact(text),
-            // SAFETY: the host reads the buffer, which is mapped one to one and below 4 GiB as the whole
-            // image, before the instruction ends.
-            Output::Host(port) => unsafe {
-                Port::new(*port).write((&raw const self.buffer) as u32);
-            },
+            Output::Host(port) => lend(*port, &self.buffer),
         }
         self.buffer.length = 0;
     }
