@@ -15,6 +15,7 @@ use super::interrupts::SPURIOUS_VECTOR;
 const IA32_APIC_BASE: u32 = 0x1B;
 const APIC_BASE_ENABLE: u64 = 1 << 11;
 const APIC_BASE_X2APIC: u64 = 1 << 10;
+const APIC_BASE_ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
 /// x2APIC register n is MSR `0x800 + n`, and lies at byte `n << 4` of the xAPIC page (Intel SDM vol. 3 §11.12).
 const X2APIC_MSRS: u32 = 0x800;
 
@@ -29,7 +30,6 @@ const SPURIOUS_ENABLE: u32 = 1 << 8;
 const LVT_MASKED: u32 = 1 << 16;
 const ICR_PENDING: u32 = 1 << 12;
 const ICR_ASSERT: u32 = 1 << 14;
-const ICR_ALL_BUT_SELF: u32 = 3 << 18;
 const DELIVER_NMI: u32 = 4 << 8;
 const DELIVER_INIT: u32 = 5 << 8;
 const DELIVER_STARTUP: u32 = 6 << 8;
@@ -58,10 +58,13 @@ pub(crate) fn enable() {
     let mut base = Msr::new(IA32_APIC_BASE);
     // SAFETY: every 64-bit processor has the register.
     let old = unsafe { base.read() };
-    let mode = if is_x2apic() { APIC_BASE_ENABLE | APIC_BASE_X2APIC } else { APIC_BASE_ENABLE };
-    if old & mode != mode {
-        // SAFETY: a valid change of mode: off or xAPIC to either.
-        unsafe { base.write(old | mode) };
+    if old & APIC_BASE_ENABLE == 0 {
+        // SAFETY: a valid change of mode: off to xAPIC, from where x2APIC can be reached.
+        unsafe { base.write(old | APIC_BASE_ENABLE) };
+    }
+    if is_x2apic() && old & APIC_BASE_X2APIC == 0 {
+        // SAFETY: a valid change of mode: xAPIC to x2APIC, which the processor has.
+        unsafe { base.write(old | APIC_BASE_ENABLE | APIC_BASE_X2APIC) };
     }
     // The 8259s are not used; their line must stay silent.
     write(LVT_LINT0, LVT_MASKED);
@@ -70,9 +73,17 @@ pub(crate) fn enable() {
 
 /// Whether firmware has left the APIC in x2APIC mode, which there is no easy way back from.
 pub(crate) fn is_already_x2apic() -> bool {
+    base() & APIC_BASE_X2APIC != 0
+}
+
+/// Where this processor has its APIC's registers in xAPIC mode.
+pub(crate) fn address() -> u64 {
+    base() & APIC_BASE_ADDRESS
+}
+
+fn base() -> u64 {
     // SAFETY: every 64-bit processor has the register.
-    let base = unsafe { Msr::new(IA32_APIC_BASE).read() };
-    base & APIC_BASE_X2APIC != 0
+    unsafe { Msr::new(IA32_APIC_BASE).read() }
 }
 
 /// The identifier of this processor's APIC.
@@ -100,11 +111,9 @@ pub(crate) fn send_startup(to: u32, page: u64) {
     send_command(to, ICR_ASSERT | DELIVER_STARTUP | (page >> 12) as u32 & 0xFF);
 }
 
-/// Sends an NMI to all other processors.
-pub(crate) fn send_nmi_to_others() {
-    if MODE.load(Ordering::Relaxed) != 0 {
-        send_command(0, ICR_ASSERT | DELIVER_NMI | ICR_ALL_BUT_SELF);
-    }
+/// Sends an NMI to the processor with APIC identifier `to`.
+pub(crate) fn send_nmi(to: u32) {
+    send_command(to, ICR_ASSERT | DELIVER_NMI);
 }
 
 fn send_command(to: u32, command: u32) {

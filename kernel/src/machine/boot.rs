@@ -20,9 +20,6 @@ use super::stacks::{Stack, Stacks, TOTAL_PAGES};
 use super::vp::{self, Vp};
 use super::{apic, clock, cpu, exit, hyperv, interrupts, logger, segments, smp, trampoline};
 
-/// Where the local APICs' registers lie if no table says otherwise.
-const DEFAULT_APIC_ADDRESS: u64 = 0xFEE0_0000;
-
 /// What the rest of the kernel may want to know of the boot.
 pub(crate) struct Machine {
     /// Boot information.
@@ -164,7 +161,6 @@ fn find_processors(memory: &BootMemory, info: &BootInfo) -> Option<Processors> {
 }
 
 fn choose_apic(choice: Apic, processors: Option<&Processors>) {
-    let address = processors.map_or(DEFAULT_APIC_ADDRESS, |found| found.apic_address);
     match choice {
         Apic::X2apic if !cpu::has_x2apic() => {
             refuse(format_args!("cannot use apic=x2apic: the processor has none; use apic=auto"))
@@ -173,8 +169,17 @@ fn choose_apic(choice: Apic, processors: Option<&Processors>) {
             "cannot use apic=xapic: the firmware has turned x2APIC mode on; use apic=auto"
         )),
         Apic::Auto | Apic::X2apic if cpu::has_x2apic() => apic::choose(None),
-        _ => apic::choose(Some(address)),
+        _ => apic::choose(Some(xapic_address(processors))),
     }
+}
+
+/// Where the local APICs' registers lie: the processor knows, the MADT only says.
+fn xapic_address(processors: Option<&Processors>) -> u64 {
+    let address = apic::address();
+    if let Some(said) = processors.map(|found| found.apic_address).filter(|&said| said != address) {
+        log::warn!("the MADT has the local APICs at {said:#x}, but they are at {address:#x}");
+    }
+    address
 }
 
 /// APIC identifiers of the processors to run: the boot processor, then the others in the MADT's order.

@@ -3,14 +3,14 @@
 #![expect(unsafe_code, reason = "resumes interrupted code elsewhere, reads stacks")]
 
 use core::arch::naked_asm;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use kernel::backtrace;
 use x86_64::registers::control::{Cr2, Cr3};
 
 use super::console::{self, println};
 use super::interrupts::Frame;
-use super::{cpu, exit, memory, symbols, vp};
+use super::{apic, cpu, exit, memory, symbols, vp};
 
 const NMI: u8 = 2;
 /// The vector of page faults.
@@ -40,8 +40,10 @@ pub(crate) struct Recovery {
 
 /// An exception is being reported before there are blocks.
 static IN_EARLY_EXCEPTION: AtomicBool = AtomicBool::new(false);
-/// A processor has begun to end everything; the others stop when an NMI comes.
-static DYING: AtomicBool = AtomicBool::new(false);
+/// The processor that has begun to end everything, counted from 1, or [`NOBODY`]. The others stop when an NMI
+/// comes.
+static DYING: AtomicU32 = AtomicU32::new(NOBODY);
+const NOBODY: u32 = 0;
 
 /// Calls `action` and gives the exception it raises, if any.
 ///
@@ -110,15 +112,15 @@ extern "C" fn arm(rsp: u64, rip: u64) {
 
 /// Handles exception `vector`.
 pub(crate) fn handle(frame: &mut Frame, vector: u8) {
-    if vector == NMI && DYING.load(Ordering::Relaxed) {
+    if vector == NMI && DYING.load(Ordering::Relaxed) != NOBODY {
         cpu::stop();
     }
     let vp = vp::try_current();
     let in_exception = vp.map_or(&IN_EARLY_EXCEPTION, |vp| &vp.in_exception);
-    if in_exception.swap(true, Ordering::Relaxed) {
+    if in_exception.swap(true, Ordering::Relaxed) || is_dying() {
         // The report itself failed, perhaps while printing: say so in as few words as possible.
         console::seize();
-        println!("exception {vector} at {:#x} while an exception was reported", frame.rip);
+        println!("exception {vector} at {:#x} while a failure was reported", frame.rip);
         exit::exit(exit::EXCEPTION);
     }
     if !vp.is_some_and(|vp| recover(frame, vector, vp)) {
@@ -141,12 +143,27 @@ fn recover(frame: &mut Frame, vector: u8, vp: &vp::Vp) -> bool {
     true
 }
 
+/// The number of this processor in [`DYING`].
+fn own_number() -> u32 {
+    vp::current_index() + 1
+}
+
+/// Whether this processor has begun to end everything.
+pub(crate) fn is_dying() -> bool {
+    DYING.load(Ordering::Relaxed) == own_number()
+}
+
 /// Stops the other processors; the first caller goes on, any other stops.
 pub(crate) fn stop_others() {
-    if DYING.swap(true, Ordering::Relaxed) {
+    let first = DYING.compare_exchange(NOBODY, own_number(), Ordering::Relaxed, Ordering::Relaxed);
+    if first.is_err() {
         cpu::stop();
     }
-    super::apic::send_nmi_to_others();
+    // One by one: a processor that is only starting has no handler yet, and before the first is online the APICs
+    // may not be in the mode that was chosen.
+    for vp in vp::online().filter(|vp| vp.index != vp::current_index()) {
+        apic::send_nmi(vp.apic_id);
+    }
     console::seize();
 }
 

@@ -13,6 +13,12 @@ const MESSAGE_BYTES: usize = 512;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
+    if fault::is_dying() {
+        // The report of a failure has failed: the end is all that is left.
+        console::seize();
+        println!("panic while a failure was reported");
+        exit::exit(exit::PANIC);
+    }
     fault::stop_others();
     let mut message = Text::<MESSAGE_BYTES>::new();
     // What does not fit is left out.
