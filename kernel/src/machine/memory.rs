@@ -114,8 +114,8 @@ struct Tables;
 
 impl TableMemory for Tables {
     fn allocate(&mut self) -> Option<u64> {
-        let frame = allocate_frame()?;
-        // SAFETY: the frame is ours alone and mapped: by the boot tables, then by our own.
+        let frame = allocate_frame().filter(|&frame| frame < REACH)?;
+        // SAFETY: the frame is ours alone and mapped: the boot tables reach it, as do our own.
         unsafe { (frame as *mut u8).write_bytes(0, PAGE_SIZE as usize) };
         Some(frame)
     }
@@ -208,7 +208,8 @@ fn reserve_bitmap(usable: &mut Usable) -> Result<&'static mut [u64], MemoryError
 fn init_heap(usable_bytes: u64) -> Result<(), MemoryError> {
     let wanted = (usable_bytes / HEAP_SHARE).clamp(*HEAP_BYTES.start(), *HEAP_BYTES.end());
     let bytes = wanted & !(PAGE_SIZE - 1);
-    let start = allocate_frames(bytes / PAGE_SIZE, 1).ok_or(MemoryError::TooLittle)?;
+    let start = allocate_frames(bytes / PAGE_SIZE, 1).filter(|start| start + bytes <= REACH);
+    let start = start.ok_or(MemoryError::TooLittle)?;
     let start = NonNull::new(start as *mut u8).ok_or(MemoryError::TooLittle)?;
     // SAFETY: the frames are the heap's for ever, and mapped one to one.
     unsafe { heap::init(start, bytes as usize) };

@@ -117,7 +117,7 @@ enl_started:
     shrl $24, %edx
 2:  leaq {slots}(%rip), %rsi
     xorl %edi, %edi
-3:  cmpl $0, 8(%rsi)
+3:  cmpq $0, 8(%rsi)
     je 4f
     cmpl %edx, (%rsi)
     je 5f
