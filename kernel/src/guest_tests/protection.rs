@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "does what is forbidden, on purpose")]
 
 use core::arch::asm;
+use core::sync::atomic::AtomicU8;
 
 use kernel::PAGE_SIZE;
 use x86_64::registers::control::{Cr0, Cr0Flags, Efer, EferFlags};
@@ -75,7 +76,7 @@ fn executing_data_faults() -> TestResult {
     if !cpu::has_nx() {
         super::skip!("the processor can't forbid execution");
     }
-    static mut CODE: u8 = 0;
+    static CODE: AtomicU8 = AtomicU8::new(0);
     let on_heap = alloc::boxed::Box::new(0xC3_u8);
     for address in [(&raw const *on_heap).addr(), (&raw const CODE).addr()] {
         let fault = fault::expect(|| {
