@@ -1,6 +1,7 @@
 //! `make run`: boots the kernel on our host, runs its tests, and measures what its locks spin.
 
 use anyhow::{Context, Result, bail};
+use hypervisor_host::partition::vp::allowed_cpus;
 use hypervisor_host::report::Report;
 use serde::Serialize;
 
@@ -56,6 +57,10 @@ const ALL_LOCKS: [&str; 6] =
 /// Every policy of our host.
 const ALL_POLICIES: [&str; 3] = ["none", "yield", "directed"];
 
+/// Names of the report and its plot.
+const JSON: &str = "run.json";
+const PLOT: &str = "spin-wait.svg";
+
 /// `target/report/run.json`.
 #[derive(Debug, Serialize)]
 struct RunReport {
@@ -88,6 +93,10 @@ struct HostFacts {
 
 /// Runs the study; whether everything was as it should be.
 pub fn run(artifacts: &Artifacts, options: &Options, tests: &[String]) -> Result<bool> {
+    // What stays behind if this run goes wrong must not be an earlier one's.
+    for name in [JSON, PLOT] {
+        let _absent_is_fine = std::fs::remove_file(artifacts.reports.join(name));
+    }
     let executor = choose_executor(&artifacts.host)?;
     let cpus = options.cpus.min(available_cpus(&executor));
     let mut results = Results::default();
@@ -103,7 +112,7 @@ pub fn run(artifacts: &Artifacts, options: &Options, tests: &[String]) -> Result
     batch.job(Job::new("boot with 1 VP", one).collect(REPORT));
     batch.job(trial.job(&paths()).collect(REPORT));
     for setting in &settings {
-        batch.job(study_job(options, setting, &executor));
+        batch.job(study_job(options, setting, &executor)?);
     }
     let mut printer = Printer::new(batch.jobs.len(), options.verbose);
     let done = executor.run_batch(&batch, &mut |news| printer.show(news))?;
@@ -138,7 +147,7 @@ pub fn small(artifacts: &Artifacts, results: &mut Results) -> Result<()> {
     let mut batch = boot_batch(artifacts, options.cpus);
     batch.jobs.clear();
     for setting in &settings {
-        batch.job(study_job(&options, setting, &executor));
+        batch.job(study_job(&options, setting, &executor)?);
     }
     let mut printer = Printer::new(batch.jobs.len(), false);
     let done = executor.run_batch(&batch, &mut |news| printer.show(news))?;
@@ -220,17 +229,30 @@ fn default_threshold(executor: &Executor) -> &'static str {
     }
 }
 
-fn study_job(options: &Options, setting: &Setting, executor: &Executor) -> Job {
+/// The first processors that may be used: natively by this process, in the lab any.
+fn cpu_list(executor: &Executor, count: u32) -> Result<String> {
+    let allowed = match executor {
+        Executor::Native(_) => allowed_cpus().context("cannot ask for the usable processors")?,
+        Executor::Lab(_) => (0..count as usize).collect(),
+    };
+    Ok(list(&allowed, count))
+}
+
+fn list(cpus: &[usize], count: u32) -> String {
+    cpus.iter().take(count as usize).map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn study_job(options: &Options, setting: &Setting, executor: &Executor) -> Result<Job> {
     let threshold = options.spin_threshold.as_deref().unwrap_or(default_threshold(executor));
     let Options { acquisitions, hold, gap, locks, .. } = options;
     let locks = locks.join(",");
     let cmdline =
         format!("events log=warn study={locks} acquisitions={acquisitions} hold={hold} gap={gap}");
-    let cpus = format!("0-{}", setting.cpus - 1);
+    let cpus = cpu_list(executor, setting.cpus)?;
     let host_options =
         [["--policy", &setting.policy], ["--cpus", &cpus], ["--spin-threshold", threshold]];
     let argv = host(host_options.as_flattened(), &cmdline, setting.vps);
-    Job::new(setting.name(), argv).timeout(120).collect(REPORT)
+    Ok(Job::new(setting.name(), argv).timeout(120).collect(REPORT))
 }
 
 fn measured(setting: &Setting, result: &JobResult) -> Result<Vec<Row>> {
@@ -309,12 +331,24 @@ fn publish(artifacts: &Artifacts, report: &RunReport, results: &Results) -> Resu
         guest.vps,
         host.rss_overhead_bytes >> 10,
     );
-    let json = artifacts.reports.join("run.json");
-    let svg = artifacts.reports.join("spin-wait.svg");
+    let json = artifacts.reports.join(JSON);
+    let svg = artifacts.reports.join(PLOT);
     write_file(&json, &serde_json::to_vec_pretty(report)?)?;
     let title = format!("Spin iterations per acquisition ({})", host.place);
     plot::draw(&svg, &title, "spin iterations per acquisition", &study::bars(&report.spin_wait))?;
     println!("report: {}, {}", json.display(), svg.display());
     println!("{}", results.counts());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_usable_processors_are_named() {
+        // A container may have processors 2, 3 and 7 of its machine.
+        assert_eq!(list(&[2, 3, 7], 2), "2,3");
+        assert_eq!(list(&[5], 1), "5");
+    }
 }
