@@ -4,10 +4,12 @@ use anyhow::Result;
 
 use super::kvm::{Check, HOST};
 use crate::lab::{Batch, Executor, Job, JobResult, Parts, Step, linux_guest};
-use crate::outcome::{Case, Results};
+use crate::outcome::{Case, Results, Suite};
 use crate::suites::trial::exit_text;
 use crate::vmm::{Guest, Paths, Vmm, counted_vps};
 
+/// Name of the suite.
+pub const SUITE: &str = "stock Linux on our host";
 /// What Linux prints when it has found the interface (Linux, `arch/x86/kernel/cpu/mshyperv.c`).
 const DETECTED: &str = "Hypervisor detected: Microsoft Hyper-V";
 /// Ends the shell's answer; no command line echoes it in this form.
@@ -19,7 +21,8 @@ pub fn checks(executor: &Executor, batch: &mut Batch, results: &mut Results) -> 
         (Ok(parts), _) => parts,
         (Err(error), Executor::Lab(_)) => return Err(error),
         (Err(error), Executor::Native(_)) => {
-            results.note(format!("stock Linux is not tried: {error:#}"));
+            let cases = vec![Case::skip("boots to a shell prompt", format!("{error:#}"))];
+            results.add(Suite { name: SUITE.into(), cases });
             return Ok(Vec::new());
         }
     };
