@@ -22,6 +22,9 @@ pub struct Limits {
     pub silence_after_stall: Duration,
     /// Reports of one and the same stall come together; a later one is a new report.
     pub same_stall: Duration,
+    /// From the end of a job's time to the agent's word that it ended: the agent ends it by force within
+    /// seconds, unless the lab's kernel cannot.
+    pub overtime: Duration,
 }
 
 impl Default for Limits {
@@ -32,6 +35,7 @@ impl Default for Limits {
             silence: Duration::from_secs(60),
             silence_after_stall: Duration::from_secs(30),
             same_stall: Duration::from_secs(15),
+            overtime: Duration::from_secs(120),
         }
     }
 }
@@ -46,6 +50,8 @@ pub struct Watchdog {
     limits: Limits,
     booted: bool,
     silent: Duration,
+    /// Until the job that runs must have ended; none before the first.
+    job_left: Option<Duration>,
     since_stall: Option<Duration>,
     stalls: Vec<String>,
     fatal: Option<String>,
@@ -58,6 +64,7 @@ impl Watchdog {
             limits,
             booted: false,
             silent: Duration::ZERO,
+            job_left: None,
             since_stall: None,
             stalls: Vec::new(),
             fatal: None,
@@ -70,8 +77,9 @@ impl Watchdog {
         self.silent = Duration::ZERO;
     }
 
-    /// A job begins: earlier stalls are forgiven.
-    pub fn job_begins(&mut self) {
+    /// A job with this time limit begins: earlier stalls are forgiven.
+    pub fn job_begins(&mut self, limit: Duration) {
+        self.job_left = Some(limit.saturating_add(self.limits.overtime));
         self.stalls.clear();
         self.since_stall = None;
     }
@@ -99,6 +107,9 @@ impl Watchdog {
     pub fn elapsed(&mut self, time: Duration) -> Option<String> {
         let time = time.min(MAX_STEP);
         self.silent += time;
+        if let Some(left) = &mut self.job_left {
+            *left = left.saturating_sub(time);
+        }
         if let Some(since) = &mut self.since_stall {
             *since += time;
         }
@@ -115,6 +126,10 @@ impl Watchdog {
         }
         if let [_, .., last] = self.stalls.as_slice() {
             return Some(format!("a processor of it is stuck: {last}"));
+        }
+        if self.job_left == Some(Duration::ZERO) {
+            let overtime = self.limits.overtime.as_secs();
+            return Some(format!("it cannot end a job whose time was up {overtime} s ago"));
         }
         let limit = match self.stalls.last() {
             Some(_) => self.limits.silence_after_stall,
@@ -210,11 +225,24 @@ mod tests {
     fn stalls_of_different_jobs_don_t_add_up() {
         let mut dog = booted();
         for _ in 0..5 {
-            dog.job_begins();
+            dog.job_begins(60 * SECOND);
             dog.reported(stall());
             dog.heard();
             assert_eq!(lost_after(&mut dog, 20), None);
         }
+    }
+
+    #[test]
+    fn a_lab_that_beats_but_cannot_end_a_job_is_lost() {
+        let mut dog = booted();
+        for _ in 0..2 {
+            dog.job_begins(60 * SECOND);
+            for second in 1..180 {
+                dog.heard();
+                assert_eq!(dog.elapsed(SECOND), None, "after {second} s");
+            }
+        }
+        assert!(dog.elapsed(SECOND).unwrap().contains("cannot end a job"));
     }
 
     #[test]

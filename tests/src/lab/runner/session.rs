@@ -84,7 +84,7 @@ impl Session {
 
     /// Sends a job.
     pub(super) fn run(&mut self, id: usize, job: &Job) -> Result<(), String> {
-        self.watchdog.job_begins();
+        self.watchdog.job_begins(Duration::from_secs(job.timeout_seconds.into()));
         let line = protocol::encode(&Request::Run { id, job: job.clone() });
         let sent = self.stdin.write_all(&line).and_then(|()| self.stdin.flush());
         sent.map_err(|error| format!("it takes no requests: {error}"))
