@@ -4,10 +4,12 @@
 //! - [`lab`]: real KVM on a machine that has none
 //! - [`vmm`], [`guest_tests`], [`events`]: start a guest on some VMM, read what it says, judge it
 //! - [`study`], [`plot`]: the spin-wait study and its report
+//! - [`anywhere`]: our host's command line, natively or in the lab
 //! - [`outcome`]: results as text, JUnit XML and JSON
 //!
 //! The program `enl` (`src/bin/enl.rs`) puts them together for `make run` and `make test`.
 
+pub mod anywhere;
 pub mod artifacts;
 pub mod events;
 pub mod guest_tests;

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use tests::artifacts::Artifacts;
 use tests::lab::{self, Lab};
 use tests::outcome::{Case, Results, Suite};
-use tests::{image, main_job, progress, suites};
+use tests::{anywhere, image, main_job, progress, suites};
 
 /// Boots, tests and measures Enlighten.
 #[derive(Debug, Parser)]
@@ -34,6 +34,15 @@ enum Action {
         /// Seconds for each fuzz target
         #[arg(long, default_value_t = 10)]
         fuzz_seconds: u32,
+    },
+    /// Run hypervisor-host wherever KVM is: here, or in the lab
+    Host {
+        /// Processors of the lab
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
+        lab_cpus: u32,
+        /// What hypervisor-host is told, such as: run --kernel target/enlighten.elf
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        words: Vec<String>,
     },
     /// Start the lab many times in a row and count the clean starts
     ProveLab {
@@ -66,8 +75,7 @@ enum Part {
 fn main() -> ExitCode {
     lab::agent::become_agent_if_asked();
     match run(Arguments::parse().command) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("enl: error: {error:#}");
             ExitCode::from(2)
@@ -75,9 +83,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(action: Action) -> Result<bool> {
+fn run(action: Action) -> Result<u8> {
     let artifacts = Artifacts::find()?;
-    match action {
+    let good = match action {
         Action::Image => finish_image(&artifacts),
         Action::List => {
             kernel_tests(&artifacts)?.iter().for_each(|name| println!("{name}"));
@@ -85,8 +93,10 @@ fn run(action: Action) -> Result<bool> {
         }
         Action::Run(options) => main_job::run(&artifacts, &options, &kernel_tests(&artifacts)?),
         Action::Test { only, fuzz_seconds } => test(&artifacts, &only, fuzz_seconds),
+        Action::Host { lab_cpus, words } => return anywhere::run(&artifacts, &words, lab_cpus),
         Action::ProveLab { starts, cpus } => prove_lab(&artifacts, starts, cpus),
-    }
+    };
+    Ok(u8::from(!good?))
 }
 
 fn finish_image(artifacts: &Artifacts) -> Result<bool> {
