@@ -21,8 +21,7 @@ use crate::machine::{exit, hyperv, vp};
 
 /// Studies the locks in the comma-separated list; the exit code.
 pub(crate) fn run(locks: &str, options: &StudyOptions) -> u8 {
-    // The first processors take part, so none of them may be missing.
-    let running = vp::online().zip(0..).take_while(|(vp, index)| vp.index == *index).count();
+    let running = most_vps();
     let vps = options.vps.map_or(running, |vps| vps as usize);
     if vps > running {
         println!(
@@ -58,6 +57,11 @@ pub(crate) fn run(locks: &str, options: &StudyOptions) -> u8 {
         log::warn!("the hypervisor refused to be told of long waits: {refusal}");
     }
     code
+}
+
+/// How many processors can take part: the first ones do, so that none of them may be missing.
+pub(crate) fn most_vps() -> usize {
+    vp::online().zip(0..).take_while(|(vp, index)| vp.index == *index).count()
 }
 
 /// The lock of that name.
