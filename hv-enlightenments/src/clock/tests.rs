@@ -1,3 +1,5 @@
+//! The clock against a hypervisor whose page changes, lies or says *not now*.
+
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Discovery against CPUID leaves as hypervisors fill them, right and wrong.
+
 use alloc::string::ToString;
 
 use hv_abi::host::ENL_PORT_BASE;

@@ -1,3 +1,5 @@
+//! Hypercalls as the hypervisor sees them, and what it may answer.
+
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec;

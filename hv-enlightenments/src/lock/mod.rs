@@ -14,6 +14,44 @@
 //! As with any spin lock, a lock that an interrupt handler takes must be taken with interrupts off elsewhere
 //! on the same processor. The locks leave the interrupt flag to the kernel.
 
+/// Makes a raw lock `lock_api`'s, by its own functions `acquire`, `try_acquire`, `release` and `is_held`.
+///
+/// Whoever uses it says why the lock excludes.
+#[cfg(all(feature = "lock_api", not(loom)))]
+macro_rules! impl_raw_mutex {
+    ($lock:ident) => {
+        // SAFETY: the lock excludes, as its own module says where it uses this.
+        unsafe impl<W: SpinWait> lock_api::RawMutex for $lock<W> {
+            const INIT: Self = Self::new();
+            type Guard = lock_api::GuardSend;
+
+            #[inline]
+            fn lock(&self) -> Self::Guard {
+                self.acquire();
+                lock_api::GuardSend::new()
+            }
+
+            #[inline]
+            fn try_lock(&self) -> Option<Self::Guard> {
+                self.try_acquire().then(lock_api::GuardSend::new)
+            }
+
+            #[inline]
+            unsafe fn unlock(&self, _guard: Self::Guard) {
+                // SAFETY: the caller holds the lock.
+                unsafe { self.release() }
+            }
+
+            #[inline]
+            fn is_locked(&self) -> bool {
+                self.is_held()
+            }
+        }
+    };
+}
+#[cfg(all(feature = "lock_api", not(loom)))]
+use impl_raw_mutex;
+
 #[cfg(feature = "spin")]
 mod relax;
 mod tas;

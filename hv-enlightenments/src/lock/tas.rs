@@ -86,29 +86,4 @@ impl<W> Default for RawTasLock<W> {
 
 #[cfg(all(feature = "lock_api", not(loom)))]
 // SAFETY: only one caller between `try_acquire`'s success and `release` (checked with loom).
-unsafe impl<W: SpinWait> lock_api::RawMutex for RawTasLock<W> {
-    const INIT: Self = Self::new();
-    type Guard = lock_api::GuardSend;
-
-    #[inline]
-    fn lock(&self) -> Self::Guard {
-        self.acquire();
-        lock_api::GuardSend::new()
-    }
-
-    #[inline]
-    fn try_lock(&self) -> Option<Self::Guard> {
-        self.try_acquire().then(lock_api::GuardSend::new)
-    }
-
-    #[inline]
-    unsafe fn unlock(&self, _guard: Self::Guard) {
-        // SAFETY: the caller holds the lock.
-        unsafe { self.release() }
-    }
-
-    #[inline]
-    fn is_locked(&self) -> bool {
-        self.is_held()
-    }
-}
+super::impl_raw_mutex!(RawTasLock);

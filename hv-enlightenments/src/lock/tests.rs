@@ -1,3 +1,5 @@
+//! The locks: they exclude, keep their order, and count exactly what was waited.
+
 #![expect(unsafe_code, reason = "takes locks by hand and races on what they protect")]
 
 use alloc::vec::Vec;

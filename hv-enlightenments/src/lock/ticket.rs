@@ -123,32 +123,7 @@ impl<W> Default for RawTicketLock<W> {
 
 #[cfg(all(feature = "lock_api", not(loom)))]
 // SAFETY: only one ticket is served at a time, until `release` (checked with loom).
-unsafe impl<W: SpinWait> lock_api::RawMutex for RawTicketLock<W> {
-    const INIT: Self = Self::new();
-    type Guard = lock_api::GuardSend;
-
-    #[inline]
-    fn lock(&self) -> Self::Guard {
-        self.acquire();
-        lock_api::GuardSend::new()
-    }
-
-    #[inline]
-    fn try_lock(&self) -> Option<Self::Guard> {
-        self.try_acquire().then(lock_api::GuardSend::new)
-    }
-
-    #[inline]
-    unsafe fn unlock(&self, _guard: Self::Guard) {
-        // SAFETY: the caller holds the lock.
-        unsafe { self.release() }
-    }
-
-    #[inline]
-    fn is_locked(&self) -> bool {
-        self.is_held()
-    }
-}
+super::impl_raw_mutex!(RawTicketLock);
 
 #[cfg(all(feature = "lock_api", not(loom)))]
 // SAFETY: `unlock` already hands the lock to whoever waits longest.

@@ -1,3 +1,5 @@
+//! Waits: how often each is told, and to whom it counts.
+
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
