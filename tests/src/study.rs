@@ -138,8 +138,8 @@ pub struct Saving {
     pub cpus: u32,
     /// Plain iterations ÷ enlightened iterations; absent if the enlightened lock never spun.
     pub spin_ratio: Option<f64>,
-    /// Plain time ÷ enlightened time.
-    pub speedup: f64,
+    /// Enlightened time ÷ plain time.
+    pub time_ratio: f64,
 }
 
 /// Each enlightened lock against the plain one of its own boot.
@@ -154,7 +154,7 @@ pub fn savings(rows: &[Row]) -> Vec<Saving> {
             vps: row.vps,
             cpus: row.cpus,
             spin_ratio: spun.then(|| plain.spin_iterations as f64 / row.spin_iterations as f64),
-            speedup: plain.elapsed_100ns as f64 / row.elapsed_100ns.max(1) as f64,
+            time_ratio: row.elapsed_100ns as f64 / plain.elapsed_100ns.max(1) as f64,
         })
     };
     rows.iter().filter_map(saving).collect()
@@ -198,16 +198,15 @@ pub fn summary(savings: &[Saving]) -> Vec<String> {
     let sentence = |saving: &Saving| {
         let Saving { policy, vps, cpus, .. } = saving;
         let setting = Setting { policy: policy.clone(), vps: *vps, cpus: *cpus };
-        let ratio = match saving.spin_ratio {
-            Some(ratio) => format!("{ratio:.1} times fewer"),
-            None => "no".to_string(),
+        let spins = match saving.spin_ratio {
+            Some(ratio) => format!("spins {ratio:.1} times less than the plain one"),
+            None => "never spins".to_string(),
         };
         setting.is_over_committed().then(|| {
+            let Saving { lock, time_ratio, .. } = saving;
             format!(
-                "{} {}: {ratio} spin iterations than the plain lock, {:.2} times as fast",
-                saving.lock,
-                setting.name(),
-                saving.speedup
+                "{}: enlightened {lock} {spins}, in {time_ratio:.2} times its time",
+                setting.name()
             )
         })
     };
