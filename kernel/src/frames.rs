@@ -42,7 +42,6 @@ pub struct FrameAllocator<'a> {
     extents: List<Extent, MAX_RANGES>,
     bits: &'a mut [u64],
     free: u64,
-    total: u64,
 }
 
 impl<'a> FrameAllocator<'a> {
@@ -66,17 +65,12 @@ impl<'a> FrameAllocator<'a> {
             }
             total += count;
         }
-        Self { extents, bits, free: total, total }
+        Self { extents, bits, free: total }
     }
 
     /// Frames that can be handed out.
     pub fn free_frames(&self) -> u64 {
         self.free
-    }
-
-    /// Frames, in use or not.
-    pub fn total_frames(&self) -> u64 {
-        self.total
     }
 
     /// Hands out a frame and gives its address. Its content is whatever it is.
@@ -219,6 +213,6 @@ mod tests {
     fn memory_beyond_the_bitmap_is_left_out() {
         let mut bits = [0; 1];
         let frames = FrameAllocator::new(&[Range::new(0, 1 << 40)], &mut bits);
-        assert_eq!(frames.total_frames(), 64);
+        assert_eq!(frames.free_frames(), 64);
     }
 }

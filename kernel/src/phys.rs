@@ -25,11 +25,6 @@ pub trait PhysMemory {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfReach;
 
-/// The little-endian `u16` at `offset`, zero where `bytes` ends before it.
-pub fn le16(bytes: &[u8], offset: usize) -> u16 {
-    field(bytes, offset).map_or(0, u16::from_le_bytes)
-}
-
 /// The little-endian `u32` at `offset`, zero where `bytes` ends before it.
 pub fn le32(bytes: &[u8], offset: usize) -> u32 {
     field(bytes, offset).map_or(0, u32::from_le_bytes)
@@ -65,7 +60,6 @@ mod tests {
     #[test]
     fn fields_are_little_endian_and_zero_beyond_the_end() {
         let bytes = [0x11, 0x22, 0x33, 0x44, 0x55];
-        assert_eq!(le16(&bytes, 1), 0x3322);
         assert_eq!(le32(&bytes, 1), 0x5544_3322);
         assert_eq!(le32(&bytes, 2), 0);
         assert_eq!(le64(&bytes, usize::MAX), 0);

@@ -231,6 +231,7 @@ fn compute() -> (u64, String) {
 fn computing_under_a_storm_of_interrupts_gives_the_same() -> TestResult {
     static CALM: AtomicBool = AtomicBool::new(false);
     let expected = compute();
+    let before = counts();
     CALM.store(false, Ordering::Relaxed);
     let wrong = on_each_vp(|index| {
         if index == 0 {
@@ -253,6 +254,7 @@ fn computing_under_a_storm_of_interrupts_gives_the_same() -> TestResult {
         0
     });
     check!(wrong.iter().all(|&wrong| wrong == 0), "{} results of 20 differ", wrong[0]);
+    check!(counts()[0] > before[0], "no interrupt came");
     let after = compute();
     check!(after == expected, "the result was {expected:?}, is now {after:?}");
     Ok(())
