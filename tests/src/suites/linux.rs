@@ -1,11 +1,14 @@
 //! Stock Debian Linux on our host: a Hyper-V guest that we did not write.
 
 use anyhow::Result;
+use hypervisor_host::outcome::Reason;
+use hypervisor_host::report::Report;
 
+use super::host::report;
 use super::kvm::{Check, HOST};
 use crate::lab::{Batch, Executor, Job, JobResult, Parts, Step, linux_guest};
 use crate::outcome::{Case, Results, Suite};
-use crate::suites::trial::exit_text;
+use crate::suites::trial::{REPORT, exit_text};
 use crate::vmm::{Guest, Paths, Vmm, counted_vps};
 
 /// Name of the suite.
@@ -37,10 +40,12 @@ pub fn checks(executor: &Executor, batch: &mut Batch, results: &mut Results) -> 
             memory_mib: 256,
         };
         let paths = Paths { host: format!("./{HOST}"), qemu: Vec::new() };
-        let argv = Vmm::OurHost { options: Vec::new() }.argv(&paths, &guest);
+        let options = vec!["--report".into(), REPORT.into()];
+        let argv = Vmm::OurHost { options }.argv(&paths, &guest);
         let name = format!("Linux {}, {}", linux.release, counted_vps(vps));
         let job = Job::new(name.as_str(), argv)
             .timeout(180)
+            .collect(REPORT)
             .step(Step::WaitFor(linux.prompt.clone()))
             .step(Step::Send("dmesg | grep -i hyper; nproc; echo answer-\"ends\"-here\n".into()))
             .step(Step::WaitFor(ANSWERED.into()))
@@ -70,6 +75,12 @@ fn judge(name: &str, vps: u32, result: &JobResult) -> Vec<Case> {
         case("boots to a shell prompt", answered, tail()),
         case("detects Microsoft Hyper-V", console.contains(DETECTED), tail()),
         case("finds every virtual processor", answered && cpus, tail()),
-        case("switches off", answered && result.exit.code() == Some(0), tail()),
+        case("switches off", answered && switched_off(result), tail()),
     ]
+}
+
+/// A kernel that panics resets its machine, which ends with code 0 too; only the report tells them apart.
+fn switched_off(result: &JobResult) -> bool {
+    let switched = |report: Report| report.exit.reason == Reason::PowerOff;
+    result.exit.code() == Some(0) && report(result).is_ok_and(switched)
 }
