@@ -6,6 +6,7 @@ use hypervisor_host::report::Report;
 use super::images;
 use super::kvm::{Check, HOST, guest};
 use super::trial::{REPORT, exit_text};
+use crate::artifacts::Artifacts;
 use crate::lab::{Batch, Job, JobResult};
 use crate::outcome::Case;
 use crate::vmm::{Paths, Vmm};
@@ -21,9 +22,8 @@ pub const SMALL_TEST: &str = "events log=warn test=boot::memory_map_is_sane";
 const ENDLESS: &str = "study=spin study-vps=1 acquisitions=1000000000";
 
 /// All checks; adds the files that they need to `batch`.
-pub fn checks(batch: &mut Batch) -> Result<Vec<Check>> {
-    let folder = std::env::temp_dir().join(format!("enl-images-{}", std::process::id()));
-    let triple_fault = folder.join("triple-fault.elf");
+pub fn checks(artifacts: &Artifacts, batch: &mut Batch) -> Result<Vec<Check>> {
+    let triple_fault = artifacts.root.join("target/lab/guests/triple-fault.elf");
     crate::outcome::write_file(&triple_fault, &images::pvh(images::TRIPLE_FAULT))?;
     batch.file(triple_fault, "triple-fault");
     let argv = |cmdline: &str, vps: u32, options: &[&str]| {

@@ -46,7 +46,8 @@ pub fn run(
     for trial in &trials {
         batch.job(trial.job(&paths));
     }
-    let mut suites = vec![("our host, its limits and its endings", host::checks(&mut batch)?)];
+    let mut suites =
+        vec![("our host, its limits and its endings", host::checks(artifacts, &mut batch)?)];
     suites.push(("our host, small guests on KVM", vec![host_tests::check(artifacts, &mut batch)?]));
     suites.push((linux::SUITE, linux::checks(executor, &mut batch, results)?));
     for check in suites.iter().flat_map(|(_, checks)| checks) {
