@@ -60,10 +60,10 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     }
     drop(terminal);
     let report = finish(config, running, boot);
-    supervised.map_err(HostError::system("wait for the machine"))?;
     if let Some((file, path)) = report_file.zip(config.report.as_deref()) {
         write_report(file, path, &report)?;
     }
+    supervised.map_err(HostError::system("wait for the machine"))?;
     Ok(report)
 }
 
