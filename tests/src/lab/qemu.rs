@@ -88,11 +88,6 @@ impl Qemu {
         let (stdin, stdout) = pipes.context("QEMU's standard streams are no pipes")?;
         Ok((qemu, stdin, stdout))
     }
-
-    /// QEMU's process number.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
 }
 
 impl Drop for Qemu {
