@@ -94,6 +94,10 @@ run_target() {
         echo "FAIL $name: it has no coverage counters, so it was not fuzzed"
         return 1
     fi
+    if ((${executions:-0} == 0)); then
+        echo "FAIL $name: it ended well, but says nothing of any execution"
+        return 1
+    fi
     echo "PASS $name: $executions executions in $seconds s, ${edges:-0} of $counters edges"
 }
 
