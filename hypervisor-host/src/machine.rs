@@ -3,9 +3,10 @@
 //! What a person can get wrong is checked first, in this order: values, files, the report's place, KVM.
 //! So a mistake is told the same way on a computer without KVM.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::acpi;
@@ -34,7 +35,8 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     check_cpus(&config.cpus)?;
     check_memory(config.ram.bytes(), host_memory::total_bytes())?;
     let (ram, boot) = load(config)?;
-    let report_file = config.report.as_deref().map(create_report).transpose()?;
+    let report_file =
+        config.report.as_deref().map(|path| create_report(config, path)).transpose()?;
 
     let kvm = check::open(&config.kvm_device)?;
     let offer = check::offer(&kvm, &config.kvm_device);
@@ -176,14 +178,30 @@ fn check_memory(asked: u64, present: Option<u64>) -> Result<(), HostError> {
     }
 }
 
-fn create_report(path: &Path) -> Result<File, HostError> {
-    File::create(path).map_err(|error| HostError::Report { path: path.into(), error })
+/// Opens the report's file and leaves what is in it, in case the machine can't be built after all.
+fn create_report(config: &MachineConfig, path: &Path) -> Result<File, HostError> {
+    let open = || -> io::Result<File> {
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let report = place(file.metadata()?);
+        for input in std::iter::once(&config.kernel).chain(&config.initrd) {
+            if place(std::fs::metadata(input)?) == report {
+                return Err(io::Error::other("it is the machine's kernel or initrd"));
+            }
+        }
+        Ok(file)
+    };
+    open().map_err(|error| HostError::Report { path: path.into(), error })
 }
 
 fn write_report(mut file: File, path: &Path, report: &Report) -> Result<(), HostError> {
     let mut write = || -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(report)?;
         text.push(b'\n');
+        // A pipe or a terminal has no length.
+        if file.metadata()?.is_file() {
+            file.set_len(0)?;
+        }
         file.write_all(&text)
     };
     write().map_err(|error| HostError::Report { path: path.into(), error })

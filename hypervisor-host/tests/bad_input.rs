@@ -319,6 +319,24 @@ fn a_report_that_can_not_be_written() {
 }
 
 #[test]
+fn a_report_in_the_kernels_place() {
+    let folder = Folder::new("report-is-kernel");
+    let kernel = folder.file("kernel", ELF);
+    let path = kernel.to_string_lossy();
+    check_refused(&run(&kernel, &["--report", &path]), &["report", "it is the machine's kernel"]);
+    assert_eq!(fs::read(&kernel).unwrap(), ELF, "the kernel is still there");
+}
+
+#[test]
+fn an_earlier_report_outlives_a_machine_that_can_not_be_built() {
+    let folder = Folder::new("report-stays");
+    let report = folder.file("report.json", b"{}");
+    let no_kvm = ["--report", &report.to_string_lossy(), "--kvm-device", "/dev/null"];
+    check_refused(&run(&folder.file("kernel", ELF), &no_kvm), &["/dev/null"]);
+    assert_eq!(fs::read(&report).unwrap(), b"{}");
+}
+
+#[test]
 fn a_kvm_device_that_is_none() {
     let folder = Folder::new("kvm");
     let file = folder.file("no-device", b"x");

@@ -1,10 +1,10 @@
 //! Our host's own command line, wherever KVM is: here, or in the lab.
 
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::artifacts::Artifacts;
 use crate::lab::{Batch, Executor, Exit, Job, Progress, Stream};
@@ -27,9 +27,9 @@ const LAB_TIMEOUT_SECONDS: u32 = 3600;
 pub fn run(artifacts: &Artifacts, words: &[String], cpus: u32) -> Result<u8> {
     let code = match choose_executor(&artifacts.host)? {
         Executor::Native(_) => {
-            let status = Command::new(&artifacts.host).args(words).status();
-            let status = status.context("cannot run our host")?;
-            status.code().unwrap_or(128 + status.signal().unwrap_or(0))
+            // In this process's place: the terminal and its signals are the host's alone.
+            let error = Command::new(&artifacts.host).args(words).exec();
+            bail!("cannot run {}: {error}. Build it with: make build", artifacts.host.display());
         }
         lab @ Executor::Lab(_) => in_lab(artifacts, &lab, words, cpus)?,
     };
