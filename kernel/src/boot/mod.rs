@@ -64,6 +64,17 @@ pub enum BootError {
     CommandLineEncoding,
 }
 
+impl BootError {
+    /// What a person can do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::CommandLineTooLong => "give a shorter one",
+            Self::CommandLineEncoding => "give one in UTF-8",
+            _ => "start the kernel with a loader that follows the protocol",
+        }
+    }
+}
+
 impl From<OutOfReach> for BootError {
     fn from(_: OutOfReach) -> Self {
         Self::OutOfReach

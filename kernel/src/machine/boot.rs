@@ -80,9 +80,7 @@ extern "C" fn enl_boot(protocol: u32, info: u64) -> ! {
 fn refuse_boot(protocol: u32, error: BootError) -> ! {
     choose_console(Console::Auto);
     let name = if protocol == 0 { Protocol::Pvh.name() } else { Protocol::Linux64.name() };
-    refuse(format_args!(
-        "cannot use the {name} boot information: {error}; start the kernel with a loader that follows the protocol"
-    ))
+    refuse(format_args!("cannot use the {name} boot information: {error}; {}", error.advice()))
 }
 
 fn choose_console(choice: Console) {
