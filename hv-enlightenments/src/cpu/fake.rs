@@ -227,8 +227,11 @@ impl Cpu for FakeCpu {
             HV_X64_MSR_HYPERCALL if anonymous => value & !HV_MSR_PAGE_ENABLE,
             _ => value,
         };
-        let held = state.on_wrmsr.as_ref().map_or(accepted, |filter| filter(msr, accepted));
-        state.msrs.insert(msr, held);
+        let filter = state.on_wrmsr.clone();
+        // The filter may use this processor.
+        drop(state);
+        let held = filter.map_or(accepted, |filter| filter(msr, accepted));
+        self.state.lock().msrs.insert(msr, held);
     }
 
     unsafe fn hypercall(&self, page: NonNull<u8>, rcx: u64, rdx: u64, r8: u64) -> u64 {
