@@ -23,7 +23,9 @@ pub struct Setting {
 impl Setting {
     /// A name for files and messages.
     pub fn name(&self) -> String {
-        format!("{} on {} processors, policy {}", counted_vps(self.vps), self.cpus, self.policy)
+        let plural = if self.cpus == 1 { "" } else { "s" };
+        let Self { policy, vps, cpus } = self;
+        format!("{} on {cpus} processor{plural}, policy {policy}", counted_vps(*vps))
     }
 
     fn is_over_committed(&self) -> bool {
