@@ -13,9 +13,9 @@ use crate::plot;
 use crate::progress::{Printer, choose_executor};
 use crate::study::{self, Row, Saving, Setting};
 use crate::suites::host::{SMALL_TEST, boot_exits, report};
-use crate::suites::kvm::{HOST, KERNEL, guest, note_restarts};
+use crate::suites::kvm::{self, guest, note_restarts, paths};
 use crate::suites::trial::{REPORT, Trial, exit_text};
-use crate::vmm::{Paths, Vmm, counted_vps};
+use crate::vmm::{Vmm, counted_vps};
 
 /// What `make run` may be told.
 #[derive(Debug, Clone, clap::Args)]
@@ -106,8 +106,7 @@ pub fn run(artifacts: &Artifacts, options: &Options, tests: &[String]) -> Result
     let settings = settings(options, cpus);
     let trial = tests_trial(options.vps, tests);
 
-    let mut batch = Batch::new(cpus);
-    batch.file(&artifacts.host, HOST).file(&artifacts.kernel, KERNEL);
+    let mut batch = kvm::batch(artifacts, cpus);
     let one = host(&[], SMALL_TEST, 1);
     batch.job(Job::new("boot with 1 VP", one).collect(REPORT));
     batch.job(trial.job(&paths()).collect(REPORT));
@@ -146,8 +145,7 @@ pub fn small(artifacts: &Artifacts, results: &mut Results) -> Result<()> {
         verbose: false,
     };
     let settings = settings(&options, options.cpus);
-    let mut batch = boot_batch(artifacts, options.cpus);
-    batch.jobs.clear();
+    let mut batch = kvm::batch(artifacts, options.cpus);
     for setting in &settings {
         batch.job(study_job(&options, setting, &executor)?);
     }
@@ -161,8 +159,7 @@ pub fn small(artifacts: &Artifacts, results: &mut Results) -> Result<()> {
 
 /// A batch of one job: the kernel boots on our host with as many virtual processors as the lab has.
 pub fn boot_batch(artifacts: &Artifacts, cpus: u32) -> Batch {
-    let mut batch = Batch::new(cpus);
-    batch.file(&artifacts.host, HOST).file(&artifacts.kernel, KERNEL);
+    let mut batch = kvm::batch(artifacts, cpus);
     batch.job(Job::new("boot", host(&[], SMALL_TEST, cpus)).collect(REPORT));
     batch
 }
@@ -200,10 +197,6 @@ fn settings(options: &Options, cpus: u32) -> Vec<Setting> {
     settings.extend(options.policies.iter().map(setting));
     settings.dedup();
     settings
-}
-
-fn paths() -> Paths {
-    Paths { host: format!("./{HOST}"), qemu: Vec::new() }
 }
 
 fn host(options: &[&str], cmdline: &str, vps: u32) -> Vec<String> {

@@ -4,12 +4,12 @@ use anyhow::{Context, Result, bail};
 use hypervisor_host::report::Report;
 
 use super::images;
-use super::kvm::{Check, HOST, guest};
+use super::kvm::{Check, guest, paths};
 use super::trial::{REPORT, exit_text};
 use crate::artifacts::Artifacts;
 use crate::lab::{Batch, Job, JobResult};
 use crate::outcome::Case;
-use crate::vmm::{Paths, Vmm};
+use crate::vmm::Vmm;
 
 /// Most exits from the first instruction to the first test with one virtual processor.
 pub const MAX_BOOT_EXITS: u64 = 200;
@@ -27,14 +27,13 @@ pub fn checks(artifacts: &Artifacts, batch: &mut Batch) -> Result<Vec<Check>> {
     crate::outcome::write_file(&triple_fault, &images::pvh(images::TRIPLE_FAULT))?;
     batch.file(triple_fault, "triple-fault");
     let argv = |cmdline: &str, vps: u32, options: &[&str]| {
-        let paths = Paths { host: format!("./{HOST}"), qemu: Vec::new() };
         let options = options.iter().map(ToString::to_string).collect();
-        Vmm::OurHost { options }.argv(&paths, &guest(cmdline.into(), vps, 64))
+        Vmm::OurHost { options }.argv(&paths(), &guest(cmdline.into(), vps, 64))
     };
     let mut faulty = guest(String::new(), 1, 16);
     faulty.kernel = "triple-fault".into();
-    let faulty = Vmm::OurHost { options: vec!["--report".into(), REPORT.into()] }
-        .argv(&Paths { host: format!("./{HOST}"), qemu: Vec::new() }, &faulty);
+    let faulty =
+        Vmm::OurHost { options: vec!["--report".into(), REPORT.into()] }.argv(&paths(), &faulty);
     let interrupted = |signal: &str| {
         let mut words = vec!["busybox".to_string(), "timeout".into(), "-s".into(), signal.into()];
         words.push("4".into());

@@ -36,11 +36,10 @@ pub fn run(
     tests: &[String],
     results: &mut Results,
 ) -> Result<()> {
-    let mut batch = Batch::new(1);
-    batch.file(&artifacts.host, HOST).file(&artifacts.kernel, KERNEL);
+    let mut batch = batch(artifacts, 1);
     let qemu = foreign_qemu()?;
     batch.add_files(&qemu.files);
-    let paths = Paths { host: format!("./{HOST}"), qemu: qemu.argv };
+    let paths = Paths { qemu: qemu.argv, ..paths() };
 
     let trials = trials(tests);
     for trial in &trials {
@@ -118,6 +117,18 @@ fn whole(vmm: Vmm, vps: u32, memory_mib: u32, tests: &[String]) -> Trial {
         asked: tests.to_vec(),
         timeout_seconds: 180,
     }
+}
+
+/// A batch without jobs that has our host and our kernel.
+pub fn batch(artifacts: &Artifacts, cpus: u32) -> Batch {
+    let mut batch = Batch::new(cpus);
+    batch.file(&artifacts.host, HOST).file(&artifacts.kernel, KERNEL);
+    batch
+}
+
+/// Where our host lies in such a batch.
+pub fn paths() -> Paths {
+    Paths { host: format!("./{HOST}"), qemu: Vec::new() }
 }
 
 /// Our kernel.

@@ -5,11 +5,11 @@ use hypervisor_host::outcome::Reason;
 use hypervisor_host::report::Report;
 
 use super::host::report;
-use super::kvm::{Check, HOST};
+use super::kvm::{Check, paths};
 use crate::lab::{Batch, Executor, Job, JobResult, Parts, Step, linux_guest};
 use crate::outcome::{Case, Results, Suite};
 use crate::suites::trial::{REPORT, exit_text};
-use crate::vmm::{Guest, Paths, Vmm, counted_vps};
+use crate::vmm::{Guest, Vmm, counted_vps};
 
 /// Name of the suite.
 pub const SUITE: &str = "stock Linux on our host";
@@ -39,9 +39,8 @@ pub fn checks(executor: &Executor, batch: &mut Batch, results: &mut Results) -> 
             vps,
             memory_mib: 256,
         };
-        let paths = Paths { host: format!("./{HOST}"), qemu: Vec::new() };
         let options = vec!["--report".into(), REPORT.into()];
-        let argv = Vmm::OurHost { options }.argv(&paths, &guest);
+        let argv = Vmm::OurHost { options }.argv(&paths(), &guest);
         let name = format!("Linux {}, {}", linux.release, counted_vps(vps));
         let job = Job::new(name.as_str(), argv)
             .timeout(180)
