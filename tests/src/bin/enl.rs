@@ -1,5 +1,6 @@
 //! `enl`: the program behind `make run` and `make test`.
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -34,6 +35,9 @@ enum Action {
         /// Seconds for each fuzz target
         #[arg(long, default_value_t = 10)]
         fuzz_seconds: u32,
+        /// Do all of it this often in a row, to find what fails only sometimes
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        repeat: u32,
     },
     /// Run hypervisor-host wherever KVM is: here, or in the lab
     Host {
@@ -92,7 +96,12 @@ fn run(action: Action) -> Result<u8> {
             Ok(true)
         }
         Action::Run(options) => main_job::run(&artifacts, &options, &kernel_tests(&artifacts)?),
-        Action::Test { only, fuzz_seconds } => test(&artifacts, &only, fuzz_seconds),
+        Action::Test { only, fuzz_seconds, repeat: 1 } => {
+            test(&artifacts, &only, fuzz_seconds, &artifacts.reports)
+        }
+        Action::Test { only, fuzz_seconds, repeat } => {
+            test_repeatedly(&artifacts, &only, fuzz_seconds, repeat)
+        }
         Action::Host { lab_cpus, words } => return anywhere::run(&artifacts, &words, lab_cpus),
         Action::ProveLab { starts, cpus } => prove_lab(&artifacts, starts, cpus),
     };
@@ -122,7 +131,24 @@ fn kernel_tests(artifacts: &Artifacts) -> Result<Vec<String>> {
     Ok(tests)
 }
 
-fn test(artifacts: &Artifacts, only: &[Part], fuzz_seconds: u32) -> Result<bool> {
+/// Whether all of `repeat` runs were green. Each run's reports are kept.
+fn test_repeatedly(
+    artifacts: &Artifacts,
+    only: &[Part],
+    fuzz_seconds: u32,
+    repeat: u32,
+) -> Result<bool> {
+    let mut green = 0;
+    for run in 1..=repeat {
+        println!("\n== Run {run} of {repeat}");
+        let reports = artifacts.reports.join(format!("run-{run}"));
+        green += u32::from(test(artifacts, only, fuzz_seconds, &reports)?);
+    }
+    println!("{green} of {repeat} runs green");
+    Ok(green == repeat)
+}
+
+fn test(artifacts: &Artifacts, only: &[Part], fuzz_seconds: u32, reports: &Path) -> Result<bool> {
     let tests = kernel_tests(artifacts)?;
     let mut results = Results::default();
     for part in only {
@@ -133,7 +159,7 @@ fn test(artifacts: &Artifacts, only: &[Part], fuzz_seconds: u32) -> Result<bool>
             results.add(Suite { name: format!("{part:?}"), cases });
         }
     }
-    results.write(&artifacts.reports)?;
+    results.write(reports)?;
     let counts = results.counts();
     println!("\n== Summary");
     for suite in &results.suites {
@@ -142,7 +168,7 @@ fn test(artifacts: &Artifacts, only: &[Part], fuzz_seconds: u32) -> Result<bool>
     for note in &results.notes {
         println!("note: {note}");
     }
-    println!("reports: {}", artifacts.reports.display());
+    println!("reports: {}", reports.display());
     println!("{counts}");
     Ok(counts.failed == 0)
 }
