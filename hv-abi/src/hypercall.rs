@@ -23,8 +23,7 @@ pub const HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI_EX: u16 = 0x0015;
 pub const HV_CALL_POST_MESSAGE: u16 = 0x005C;
 /// `HvCallSignalEvent`, fast allowed.
 pub const HV_CALL_SIGNAL_EVENT: u16 = 0x005D;
-/// First extended call code (TLFS *Extended Hypercall Interface*).
-pub const HV_EXT_CALL_QUERY_CAPABILITIES: u16 = 0x8001;
+pub use crate::extended::HV_EXT_CALL_QUERY_CAPABILITIES;
 
 /// The 64-bit hypercall input value, RCX on x64 (TLFS *Hypercall Inputs*).
 ///
@@ -146,6 +145,8 @@ statuses! {
     INVALID_CONNECTION_ID = 0x0012, "HV_STATUS_INVALID_CONNECTION_ID";
     /// No buffer for a message.
     INSUFFICIENT_BUFFERS = 0x0013, "HV_STATUS_INSUFFICIENT_BUFFERS";
+    /// The target's SynIC is in no state for it: disabled, or the source is masked.
+    INVALID_SYNIC_STATE = 0x0018, "HV_STATUS_INVALID_SYNIC_STATE";
 }
 
 impl core::fmt::Debug for HvError {

@@ -8,7 +8,10 @@
 //! - [`cpuid`]: the discovery leaves from `0x4000_0000` on
 //! - [`msr`]: the synthetic model-specific registers
 //! - [`hypercall`]: call codes, the input and result values, status codes
-//! - [`clock`]: the reference TSC page
+//! - [`synic`], [`stimer`]: the synthetic interrupt controller and its timers
+//! - [`clock`]: the reference TSC page, re-enlightenment
+//! - [`apic`]: the VP assist page's EOI field
+//! - [`extended`]: extended hypercalls
 //! - [`host`]: what Enlighten's own host adds beside the Hyper-V interface
 //!
 //! Values that the other side supplies are newtypes with associated constants, never Rust enums:
@@ -18,11 +21,15 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod apic;
 pub mod clock;
 pub mod cpuid;
+pub mod extended;
 pub mod host;
 pub mod hypercall;
 pub mod msr;
+pub mod stimer;
+pub mod synic;
 
 /// Bytes in a page of the hypervisor's interface (always 4 KiB, whatever the guest uses: Linux,
 /// `HV_HYP_PAGE_SIZE`).

@@ -42,14 +42,37 @@ pub const HV_X64_MSR_EOM: u32 = 0x4000_0084;
 pub const HV_X64_MSR_SINT0: u32 = 0x4000_0090;
 /// Last of sixteen synthetic interrupt sources (TLFS *SynIC MSRs*).
 pub const HV_X64_MSR_SINT15: u32 = 0x4000_009F;
+/// First configuration register of four synthetic timers; the others follow at steps of 2
+/// ([`crate::stimer::stimer_config_msr`]).
+pub const HV_X64_MSR_STIMER0_CONFIG: u32 = 0x4000_00B0;
+/// First count register of four synthetic timers; the others follow at steps of 2
+/// ([`crate::stimer::stimer_count_msr`]).
+pub const HV_X64_MSR_STIMER0_COUNT: u32 = 0x4000_00B1;
 /// Guest idle: reading it waits for an interrupt (TLFS *Virtual Processor Idle Sleep State*).
 pub const HV_X64_MSR_GUEST_IDLE: u32 = 0x4000_00F0;
 /// First of five crash parameters (TLFS *Guest Crash Enlightenment Interface*).
 pub const HV_X64_MSR_CRASH_P0: u32 = 0x4000_0100;
+/// Last of five crash parameters (TLFS *Guest Crash Enlightenment Interface*).
+pub const HV_X64_MSR_CRASH_P4: u32 = 0x4000_0104;
 /// Crash control (TLFS *Guest Crash Enlightenment Interface*).
 pub const HV_X64_MSR_CRASH_CTL: u32 = 0x4000_0105;
+/// Re-enlightenment notification: [`crate::clock::HvReenlightenmentControl`] (TLFS *Reenlightenment*; Linux).
+pub const HV_X64_MSR_REENLIGHTENMENT_CONTROL: u32 = 0x4000_0106;
+/// TSC emulation: bit 0 enabled (TLFS; Linux, `struct hv_tsc_emulation_control`).
+pub const HV_X64_MSR_TSC_EMULATION_CONTROL: u32 = 0x4000_0107;
+/// TSC emulation status: bit 0 in progress; the guest writes 0 (TLFS; Linux, `struct hv_tsc_emulation_status`).
+pub const HV_X64_MSR_TSC_EMULATION_STATUS: u32 = 0x4000_0108;
+/// TSC invariant control: bit 0 shows the processor's invariant TSC in CPUID 0x80000007 (TLFS; Linux).
+pub const HV_X64_MSR_TSC_INVARIANT_CONTROL: u32 = 0x4000_0118;
 
-/// Enable bit of the registers that name a page: HYPERCALL, REFERENCE_TSC, SIMP, SIEFP.
+/// `CrashMessage` in [`HV_X64_MSR_CRASH_CTL`]: P3 is the guest-physical address of a message, P4 its length in bytes
+/// (TLFS `HV_CRASH_CTL_REG_CONTENTS`).
+pub const HV_CRASH_CTL_CRASH_MESSAGE: u64 = 1 << 62;
+/// `CrashNotify` in [`HV_X64_MSR_CRASH_CTL`]: take note of the crash parameters now (TLFS
+/// `HV_CRASH_CTL_REG_CONTENTS`).
+pub const HV_CRASH_CTL_CRASH_NOTIFY: u64 = 1 << 63;
+
+/// Enable bit of the registers that name a page: HYPERCALL, REFERENCE_TSC, SIMP, SIEFP, VP_ASSIST_PAGE.
 pub const HV_MSR_PAGE_ENABLE: u64 = 1;
 /// Locked bit of [`HV_X64_MSR_HYPERCALL`]: the register is read-only until reset (TLFS §3.13).
 pub const HV_MSR_HYPERCALL_LOCKED: u64 = 2;
