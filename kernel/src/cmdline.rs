@@ -39,8 +39,19 @@ pub enum Job<'a> {
     List,
     /// Run all tests, or those in a comma-separated list.
     Tests(Option<&'a str>),
+    /// Run the conformance matrix or part of it.
+    Conformance(Conformance<'a>),
     /// Run the spin-wait study with each lock of a comma-separated list.
     Study(&'a str),
+}
+
+/// Which cases of the conformance matrix to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Conformance<'a> {
+    /// Cases or facilities, comma-separated; all of the matrix if `None`.
+    pub names: Option<&'a str>,
+    /// Only those after this case.
+    pub after: Option<&'a str>,
 }
 
 /// The spin-wait study's parameters.
@@ -69,6 +80,10 @@ pub struct Options<'a> {
     pub vps: Option<u32>,
     /// Print `@enl` lines.
     pub events: bool,
+    /// The virtual machine has a device compatible with QEMU's `hyperv-testdev` at port 0x3000.
+    pub testdev: bool,
+    /// Seconds after which a case of the conformance matrix counts as hanging.
+    pub case_limit: u32,
     /// What to do.
     pub job: Job<'a>,
     /// How to study.
@@ -83,6 +98,8 @@ impl Default for Options<'_> {
             apic: Apic::Auto,
             vps: None,
             events: false,
+            testdev: false,
+            case_limit: 30,
             job: Job::Tests(None),
             study: StudyOptions { vps: None, acquisitions: 10_000, hold: 50, gap: 50 },
         }
@@ -107,8 +124,10 @@ pub enum CmdlineError<'a> {
         /// What would be allowed.
         allowed: &'static str,
     },
-    /// More than one of `list`, `test` and `study`.
+    /// More than one of `list`, `test`, `conformance` and `study`.
     TwoJobs(&'a str),
+    /// This key belongs to another job.
+    OtherJob(&'a str),
 }
 
 impl fmt::Display for CmdlineError<'_> {
@@ -123,9 +142,11 @@ impl fmt::Display for CmdlineError<'_> {
             Self::BadValue { key, value, allowed } => {
                 write!(f, "`{value}` is not a value for `{key}`; use {allowed}")
             }
-            Self::TwoJobs(key) => {
-                write!(f, "`{key}` is a second job; give only one of list, test and study")
-            }
+            Self::TwoJobs(key) => write!(
+                f,
+                "`{key}` is a second job; give only one of list, test, conformance and study"
+            ),
+            Self::OtherJob(key) => write!(f, "`{key}` needs `conformance`; add it"),
         }
     }
 }
@@ -136,13 +157,22 @@ impl fmt::Display for CmdlineError<'_> {
 /// [`CmdlineError`] for the first word that is wrong.
 pub fn parse(line: &str) -> Result<Options<'_>, CmdlineError<'_>> {
     let mut options = Options::default();
-    let mut job = None;
+    let (mut job, mut after) = (None, None);
     for word in line.split_ascii_whitespace() {
+        if let Some(name) = word.strip_prefix("after=") {
+            after = Some(Pair { key: "after", value: Some(name) }.value()?);
+            continue;
+        }
         let new_job = parse_word(word, &mut options)?;
         if new_job.is_some() && job.is_some() {
             return Err(CmdlineError::TwoJobs(word.split('=').next().unwrap_or(word)));
         }
         job = job.or(new_job);
+    }
+    match (&mut job, after) {
+        (_, None) => {}
+        (Some(Job::Conformance(cases)), Some(_)) => cases.after = after,
+        _ => return Err(CmdlineError::OtherJob("after")),
     }
     options.job = job.unwrap_or(options.job);
     Ok(options)
@@ -156,11 +186,12 @@ fn parse_word<'a>(
         Some((key, value)) => (key, Some(value)),
         None => (word, None),
     };
-    if let "events" | "list" = key {
+    if let "events" | "list" | "testdev" = key {
         if value.is_some() {
             return Err(CmdlineError::NeedlessValue(key));
         }
         options.events |= key == "events";
+        options.testdev |= key == "testdev";
         return Ok((key == "list").then_some(Job::List));
     }
     let pair = Pair { key, value };
@@ -175,6 +206,14 @@ fn parse_word<'a>(
         }
         "hold" => options.study.hold = pair.work()?,
         "gap" => options.study.gap = pair.work()?,
+        "case-limit" => options.case_limit = pair.number(1, 3600, "1 to 3600")? as u32,
+        "conformance" if value.is_none() => {
+            return Ok(Some(Job::Conformance(Conformance::default())));
+        }
+        "conformance" => {
+            let names = Some(pair.names()?).filter(|&names| names != "all");
+            return Ok(Some(Job::Conformance(Conformance { names, after: None })));
+        }
         "test" => return Ok(Some(Job::Tests(Some(pair.names()?).filter(|&names| names != "all")))),
         "study" => return Ok(Some(Job::Study(pair.locks()?))),
         _ => return Err(CmdlineError::UnknownKey(key)),
@@ -302,6 +341,24 @@ mod tests {
     }
 
     #[test]
+    fn the_conformance_matrix_is_whole_or_named_or_a_rest() {
+        let cases = |line| match parse(line).unwrap().job {
+            Job::Conformance(cases) => (cases.names, cases.after),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(cases("conformance"), (None, None));
+        assert_eq!(cases("conformance=all"), (None, None));
+        assert_eq!(cases("conformance=a::b,SynIC"), (Some("a::b,SynIC"), None));
+        assert_eq!(cases("after=a::b conformance"), (None, Some("a::b")));
+        assert_eq!(parse("after=a::b test=all"), Err(CmdlineError::OtherJob("after")));
+        assert_eq!(parse("conformance after="), Err(CmdlineError::NoValue("after")));
+        assert!(parse("conformance=a,,b").is_err());
+        assert_eq!(parse("conformance list"), Err(CmdlineError::TwoJobs("list")));
+        let options = parse("conformance testdev case-limit=3").unwrap();
+        assert!(options.testdev && options.case_limit == 3);
+    }
+
+    #[test]
     fn unknown_keys_are_named() {
         assert_eq!(parse("quiet"), Err(CmdlineError::UnknownKey("quiet")));
         assert_eq!(parse("Log=info"), Err(CmdlineError::UnknownKey("Log")));
@@ -321,6 +378,8 @@ mod tests {
             "acquisitions=1000000001",
             "hold=1000001",
             "gap=-1",
+            "case-limit=0",
+            "case-limit=3601",
             "log=loud",
             "console=vga",
             "apic=x3apic",

@@ -18,6 +18,7 @@ pub mod cmdline;
 pub mod event;
 pub mod fixed;
 pub mod frames;
+pub mod matrix;
 pub mod memory_map;
 pub mod paging;
 pub mod phys;

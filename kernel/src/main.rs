@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+mod conformance;
 mod guest_tests;
 mod machine;
 mod run;

@@ -8,7 +8,7 @@ use kernel::fixed::Text;
 use crate::machine::boot::Machine;
 use crate::machine::cpu::CPU;
 use crate::machine::{apic, console, exit, hyperv, memory, vp};
-use crate::{guest_tests, study};
+use crate::{conformance, guest_tests, study};
 
 /// Does the job and ends.
 pub(crate) fn main(machine: &'static Machine) -> ! {
@@ -17,6 +17,7 @@ pub(crate) fn main(machine: &'static Machine) -> ! {
     let code = match machine.options.job {
         Job::List => guest_tests::list(),
         Job::Tests(names) => guest_tests::run(names),
+        Job::Conformance(cases) => conformance::run(&cases),
         Job::Study(locks) => study::run(locks, &machine.options.study),
     };
     exit::exit(code)

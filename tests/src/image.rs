@@ -27,7 +27,7 @@ const ENDIAN: LittleEndian = LittleEndian;
 const SYMBOLS_SECTION: &str = ".ksyms";
 /// Section with the records of the tests.
 const TESTS_SECTION: &str = ".enl.tests";
-/// Bytes of a test's record (`docs/interfaces.md`).
+/// Bytes of a test's record, and of what a case's record points to (`docs/interfaces.md`).
 const TEST_BYTES: usize = 32;
 /// Names are cut to the first of these lengths with which all of them fit.
 const NAME_LIMITS: [usize; 6] = [MAX_NAME_BYTES, 160, 100, 70, 50, 30];
@@ -91,13 +91,43 @@ pub fn finish_image(input: &Path, output: &Path) -> Result<ImageInfo, ImageError
     Ok(info)
 }
 
+/// A case of the conformance matrix.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CaseInfo {
+    /// The facility that it is about.
+    pub facility: String,
+    /// Its name, such as `synic::a_full_slot_sets_message_pending`.
+    pub name: String,
+    /// What it rests on, such as `TLFS §11.10.3`.
+    pub source: String,
+}
+
 /// Names of the tests in a kernel image, linked or finished, in the order in which it runs them.
 ///
 /// # Errors
 ///
 /// [`ImageError`].
 pub fn list_tests(image: &Path) -> Result<Vec<String>, ImageError> {
-    tests(&read(image)?).map_err(|reason| malformed(image, reason))
+    let records = records(&read(image)?).map_err(|reason| malformed(image, reason))?;
+    let plain = |record| match record {
+        Record::Test(name) => Some(name),
+        Record::Case(_) => None,
+    };
+    Ok(records.into_iter().filter_map(plain).collect())
+}
+
+/// The cases of the conformance matrix in a kernel image, linked or finished.
+///
+/// # Errors
+///
+/// [`ImageError`].
+pub fn list_cases(image: &Path) -> Result<Vec<CaseInfo>, ImageError> {
+    let records = records(&read(image)?).map_err(|reason| malformed(image, reason))?;
+    let case = |record| match record {
+        Record::Test(_) => None,
+        Record::Case(case) => Some(case),
+    };
+    Ok(records.into_iter().filter_map(case).collect())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
@@ -144,19 +174,41 @@ fn text(error: object::Error) -> String {
     error.to_string()
 }
 
-fn tests(data: &[u8]) -> Result<Vec<String>, String> {
+/// A record of the section.
+enum Record {
+    Test(String),
+    Case(CaseInfo),
+}
+
+fn records(data: &[u8]) -> Result<Vec<Record>, String> {
     let elf = Elf::parse(data)?;
     let records = elf.content(TESTS_SECTION)?;
     if !records.len().is_multiple_of(TEST_BYTES) {
         return Err(format!("{TESTS_SECTION} is not an array of {TEST_BYTES}-byte records"));
     }
-    records.chunks_exact(TEST_BYTES).map(|record| test_name(&elf, record)).collect()
+    records.chunks_exact(TEST_BYTES).map(|bytes| record(&elf, bytes)).collect()
 }
 
-fn test_name(elf: &Elf<'_>, record: &[u8]) -> Result<String, String> {
-    let word =
-        |index: usize| record[index * 8..].first_chunk().map_or(0, |&w| u64::from_le_bytes(w));
-    let bytes = elf.at(word(0), word(1)).ok_or("a test's name lies outside the image")?;
+fn record(elf: &Elf<'_>, bytes: &[u8]) -> Result<Record, String> {
+    let name = string(elf, word(bytes, 0), word(bytes, 1))?;
+    let info = word(bytes, 3);
+    if info == 0 {
+        return Ok(Record::Test(name));
+    }
+    let info = elf.at(info, TEST_BYTES as u64).ok_or("a case's record lies outside the image")?;
+    let facility = string(elf, word(info, 0), word(info, 1))?;
+    let source = string(elf, word(info, 2), word(info, 3))?;
+    Ok(Record::Case(CaseInfo { facility, name, source }))
+}
+
+/// The 64-bit word with this index.
+fn word(bytes: &[u8], index: usize) -> u64 {
+    let at = bytes.get(index * 8..).and_then(|rest| rest.first_chunk());
+    at.map_or(0, |&word| u64::from_le_bytes(word))
+}
+
+fn string(elf: &Elf<'_>, address: u64, length: u64) -> Result<String, String> {
+    let bytes = elf.at(address, length).ok_or("a test's name lies outside the image")?;
     String::from_utf8(bytes.to_vec()).map_err(|_| "a test's name is not UTF-8".to_owned())
 }
 
@@ -354,7 +406,7 @@ mod tests {
     fn files_that_are_no_images_are_refused_in_one_sentence() {
         for bytes in [&b""[..], b"\x7fELF", b"#!/bin/sh\nexit 0\n", &[0x7F; 200]] {
             assert!(finish(bytes).is_err());
-            assert!(tests(bytes).is_err());
+            assert!(records(bytes).is_err());
         }
         let error = list_tests(Path::new("/nonexistent/kernel")).unwrap_err().to_string();
         assert!(error.starts_with("cannot read the kernel image /nonexistent/kernel: "), "{error}");

@@ -18,7 +18,7 @@ type Function = fn(usize) -> u64;
 static ARGUMENT: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs `function` with its index on every processor; what it returned, by processor.
-pub(super) fn on_each_vp(function: Function) -> Vec<u64> {
+pub(crate) fn on_each_vp(function: Function) -> Vec<u64> {
     *FUNCTION.lock() = function;
     jobs::run_on_all(|index| {
         let function = *FUNCTION.lock();
@@ -28,19 +28,19 @@ pub(super) fn on_each_vp(function: Function) -> Vec<u64> {
 }
 
 /// As [`on_each_vp`], with a number that `function` gets by [`argument`].
-pub(super) fn on_each_vp_with(number: usize, function: Function) -> Vec<u64> {
+pub(crate) fn on_each_vp_with(number: usize, function: Function) -> Vec<u64> {
     ARGUMENT.store(number, Ordering::Release);
     on_each_vp(function)
 }
 
 /// The number given to [`on_each_vp_with`].
-pub(super) fn argument() -> usize {
+pub(crate) fn argument() -> usize {
     ARGUMENT.load(Ordering::Acquire)
 }
 
 /// Looks at `condition` until it holds or a generous time is over, so that a lost interrupt fails a test
 /// instead of hanging it. Whether it held.
-pub(super) fn holds_soon(condition: impl Fn() -> bool) -> bool {
+pub(crate) fn holds_soon(condition: impl Fn() -> bool) -> bool {
     const LIMIT_100NS: u64 = 200_000_000;
     let begin = clock::now_100ns();
     loop {

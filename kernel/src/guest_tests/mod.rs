@@ -1,17 +1,15 @@
 //! Tests that run in the kernel: ordinary functions, collected from the section `.enl.tests`.
 //!
 //! [`guest_test!`] registers a function. A test that needs what the machine does not have is skipped with the
-//! reason; none asserts on times.
+//! reason; none asserts on times. The cases of [`crate::conformance`] are in the same section, with more to say.
 
 #![expect(unsafe_code, reason = "reads a section that the linker puts together")]
 
 mod backtrace;
 mod boot;
 mod clock;
-mod each_vp;
+pub(crate) mod each_vp;
 mod frames_and_heap;
-mod hypercalls;
-mod hyperv;
 mod interrupts;
 mod protection;
 mod smp;
@@ -20,6 +18,7 @@ mod spin_waits;
 
 use alloc::string::String;
 
+use crate::conformance::CaseInfo;
 use crate::machine::console::{self, println};
 use crate::machine::exit;
 
@@ -32,6 +31,13 @@ pub(crate) enum Problem {
     Skip(String),
     /// Fail, because of this.
     Fail(String),
+    /// Neither: the hypervisor is known to deviate from its specification.
+    Deviation {
+        /// What it does.
+        what: String,
+        /// What it deviates from.
+        source: &'static str,
+    },
 }
 
 /// A record of `.enl.tests` (`docs/interfaces.md`).
@@ -39,8 +45,9 @@ pub(crate) enum Problem {
 pub(crate) struct Test {
     name: *const u8,
     name_length: usize,
-    function: fn() -> TestResult,
-    reserved: u64,
+    pub(crate) function: fn() -> TestResult,
+    /// For cases of the conformance matrix.
+    pub(crate) info: Option<&'static CaseInfo>,
 }
 
 // SAFETY: the name is a constant.
@@ -50,10 +57,19 @@ impl Test {
     /// The record of a function whose path is `path`.
     pub(crate) const fn new(path: &'static str, function: fn() -> TestResult) -> Self {
         let name = short(path);
-        Self { name: name.as_ptr(), name_length: name.len(), function, reserved: 0 }
+        Self { name: name.as_ptr(), name_length: name.len(), function, info: None }
     }
 
-    fn name(&self) -> &'static str {
+    /// The record of a case whose path is `path`.
+    pub(crate) const fn case(
+        path: &'static str,
+        function: fn() -> TestResult,
+        info: &'static CaseInfo,
+    ) -> Self {
+        Self { info: Some(info), ..Self::new(path, function) }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
         // SAFETY: pointer and length come from a `&'static str`.
         let bytes = unsafe { core::slice::from_raw_parts(self.name, self.name_length) };
         // SAFETY: as above.
@@ -98,14 +114,17 @@ pub(crate) use skip;
 
 /// A path without crate and this module: `clock::counter_is_monotonic`.
 const fn short(path: &'static str) -> &'static str {
+    // Both modules' names have eleven letters.
     const PREFIX: &str = "enlighten_kernel::guest_tests::";
+    const _: () = assert!(PREFIX.len() == "enlighten_kernel::conformance::".len());
     match path.split_at_checked(PREFIX.len()) {
         Some((_, name)) => name,
         None => path,
     }
 }
 
-fn tests() -> &'static [Test] {
+/// All records: tests and cases.
+pub(crate) fn records() -> &'static [Test] {
     unsafe extern "C" {
         static __enl_tests_start: u8;
         static __enl_tests_end: u8;
@@ -116,9 +135,14 @@ fn tests() -> &'static [Test] {
     unsafe { core::slice::from_raw_parts(start.cast(), count) }
 }
 
-/// Prints the names; the exit code.
+/// The tests, without the cases.
+fn tests() -> impl Iterator<Item = &'static Test> + Clone {
+    records().iter().filter(|record| record.info.is_none())
+}
+
+/// Prints the names of tests and cases; the exit code.
 pub(crate) fn list() -> u8 {
-    for test in tests() {
+    for test in records() {
         println!("{}", test.name());
     }
     exit::SUCCESS
@@ -126,13 +150,13 @@ pub(crate) fn list() -> u8 {
 
 /// Runs all tests, or those with these names; the exit code.
 pub(crate) fn run(names: Option<&str>) -> u8 {
-    let Some(names) = names else { return run_each(tests().iter()) };
-    let unknown = names.split(',').find(|name| tests().iter().all(|test| test.name() != *name));
+    let Some(names) = names else { return run_each(tests()) };
+    let unknown = names.split(',').find(|name| tests().all(|test| test.name() != *name));
     if let Some(name) = unknown {
         println!("cannot run test `{name}`: there is none of that name; `list` prints the names");
         return exit::BAD_INPUT;
     }
-    run_each(names.split(',').filter_map(|name| tests().iter().find(|test| test.name() == name)))
+    run_each(names.split(',').filter_map(|name| tests().find(|test| test.name() == name)))
 }
 
 fn run_each(tests: impl Iterator<Item = &'static Test>) -> u8 {
@@ -148,7 +172,7 @@ fn run_each(tests: impl Iterator<Item = &'static Test>) -> u8 {
                 skipped += 1;
                 report(test.name(), "skip", Some(&reason));
             }
-            Err(Problem::Fail(reason)) => {
+            Err(Problem::Fail(reason) | Problem::Deviation { what: reason, .. }) => {
                 failed += 1;
                 report(test.name(), "fail", Some(&reason));
             }

@@ -23,7 +23,7 @@ struct Arguments {
 enum Action {
     /// Finish the linked kernel: fill its symbol table, strip it
     Image,
-    /// List the kernel's tests
+    /// List the kernel's tests and conformance cases
     List,
     /// Boot the kernel on our host and measure its spin waits
     Run(main_job::Options),
@@ -93,6 +93,8 @@ fn run(action: Action) -> Result<u8> {
         Action::Image => finish_image(&artifacts),
         Action::List => {
             kernel_tests(&artifacts)?.iter().for_each(|name| println!("{name}"));
+            let cases = image::list_cases(&artifacts.kernel)?;
+            cases.iter().for_each(|case| println!("{} ({})", case.name, case.facility));
             Ok(true)
         }
         Action::Run(options) => main_job::run(&artifacts, &options, &kernel_tests(&artifacts)?),

@@ -2,73 +2,37 @@
 
 #![expect(unsafe_code, reason = "makes hypercalls")]
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use hv_abi::cpuid::{Features, Privileges, Recommendations};
+use hv_abi::cpuid::{Features, Recommendations};
 use hv_abi::hypercall::{
     HV_CALL_FLUSH_VIRTUAL_ADDRESS_LIST, HV_CALL_FLUSH_VIRTUAL_ADDRESS_SPACE,
     HV_CALL_NOTIFY_LONG_SPIN_WAIT, HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI,
-    HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI_EX, HvError, HypercallInput, HypercallResult,
+    HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI_EX, HvError, HypercallInput,
 };
-use hv_enlightenments::hypercall::{CallBuffer, CallError};
-use hv_enlightenments::{Cpu, Gpa, HvPage, HypercallPage, MappedPage, X86Cpu};
+use hv_enlightenments::hypercall::CallError;
 
-use super::each_vp::{holds_soon, on_each_vp};
-use super::hyperv::{interface, need, vp_indices};
-use super::{Problem, TestResult, check, guest_test, skip};
-use crate::machine::cpu::CPU;
+use super::support::calls::{UNKNOWN_CODE, buffer, bytes, calls, raw};
+use super::support::{holds_soon, interface, need_features, on_each_vp, recommended, vp_indices};
+use super::{Problem, TestResult, cases, check, skip};
 use crate::machine::interrupts::TEST_VECTOR;
 use crate::machine::{hyperv, vp};
 
-guest_test!(
-    unknown_call_codes_are_refused,
-    reserved_bits_are_refused,
-    repetitions_where_none_belong_are_refused,
-    every_processor_can_call,
-    fast_call_sends_interrupts,
-    call_in_memory_sends_interrupts,
-    xmm_fast_call_sends_interrupts,
-    call_in_memory_flushes_the_address_space,
-    rep_call_flushes_a_list,
-);
+cases!(Hypercalls: [
+    unknown_call_codes_are_refused => "TLFS §3.8",
+    reserved_bits_are_refused => "TLFS §3.7",
+    repetitions_where_none_belong_are_refused => "TLFS §3.7",
+    every_processor_can_call => "TLFS §3.13",
+    fast_call_sends_interrupts => "TLFS §3.7.1",
+    call_in_memory_sends_interrupts => "TLFS §3.7",
+    xmm_fast_call_sends_interrupts => "TLFS §3.7.2",
+    call_in_memory_flushes_the_address_space => "TLFS §3.7",
+    rep_call_flushes_a_list => "TLFS §3.5",
+]);
 
-/// A code that the specification gives to nothing.
-const UNKNOWN_CODE: u16 = 0x0FFF;
 /// `HV_FLUSH_ALL_PROCESSORS | HV_FLUSH_ALL_VIRTUAL_ADDRESS_SPACES` (TLFS, *Virtual TLB*).
 const FLUSH_ALL: u64 = 1 << 0 | 1 << 1;
-
-/// The hypercall page, or the reason to skip.
-fn calls() -> Result<&'static HypercallPage<X86Cpu>, Problem> {
-    need(Privileges::HYPERCALL)?;
-    hyperv::calls().ok_or(Problem::Fail("hypercalls are not enabled".into()))
-}
-
-fn recommended(bits: Recommendations) -> TestResult {
-    if interface()?.recommendations().contains(bits) {
-        Ok(())
-    } else {
-        skip!("the hypervisor does not recommend {bits:?}")
-    }
-}
-
-/// A call as its registers are; only for calls without parameters in memory.
-fn raw(input: HypercallInput, first: u64, second: u64) -> Result<Result<(), HvError>, Problem> {
-    let page = calls()?.entry();
-    // SAFETY: the page is enabled; the tests below make fast calls, which name no memory.
-    let result = unsafe { CPU.hypercall(page, input.0, first, second) };
-    Ok(HypercallResult(result).status())
-}
-
-fn buffer() -> Result<CallBuffer, Problem> {
-    let page = NonNull::from(Box::leak(Box::new(HvPage::new()))).cast();
-    let gpa = Gpa(page.addr().get() as u64);
-    // SAFETY: a page of our own, given away for good; virtual is physical.
-    let page = unsafe { MappedPage::new(page, gpa) };
-    page.map(CallBuffer::new).ok_or(Problem::Fail("a page is not aligned".into()))
-}
 
 fn unknown_call_codes_are_refused() -> TestResult {
     let status = raw(HypercallInput::new(UNKNOWN_CODE).fast(), 0, 0)?;
@@ -127,10 +91,6 @@ fn ipi_parameters(mask: u64) -> [u64; 2] {
     [TEST_VECTOR.into(), mask]
 }
 
-fn bytes(words: &[u64]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
-}
-
 /// All processors as a mask of the hypervisor's indices.
 fn everybody() -> Result<u64, Problem> {
     let indices = vp_indices()?;
@@ -177,9 +137,7 @@ fn call_in_memory_sends_interrupts() -> TestResult {
 /// With a sparse set of one bank, the parameters are 32 bytes: more than general registers hold.
 fn xmm_fast_call_sends_interrupts() -> TestResult {
     recommended(Recommendations::CLUSTER_IPI | Recommendations::EX_PROCESSOR_MASKS)?;
-    if !interface()?.features().contains(Features::HYPERCALL_XMM_INPUT) {
-        skip!("the hypervisor takes no parameters in XMM registers");
-    }
+    need_features(Features::HYPERCALL_XMM_INPUT)?;
     let calls = calls()?;
     check_interrupts(|mask| {
         let input =

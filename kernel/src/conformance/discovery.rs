@@ -2,8 +2,6 @@
 
 #![expect(unsafe_code, reason = "reads model-specific registers")]
 
-use alloc::vec::Vec;
-
 use hv_abi::HV_PAGE_SIZE;
 use hv_abi::cpuid::{
     HV_CPUID_ENLIGHTENMENT_INFO, HV_CPUID_FEATURES, HV_CPUID_INTERFACE, HV_CPUID_MIN,
@@ -12,38 +10,25 @@ use hv_abi::cpuid::{
 use hv_abi::msr::{
     HV_MSR_PAGE_ADDRESS_MASK, HV_MSR_PAGE_ENABLE, HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL,
 };
-use hv_enlightenments::{Cpu, HyperV, vp};
+use hv_enlightenments::{Cpu, vp};
 
-use super::each_vp::{argument, on_each_vp, on_each_vp_with};
-use super::{Problem, TestResult, check, guest_test, skip};
+use super::support::{
+    argument, interface, need, on_each_vp, on_each_vp_with, reference_clock, vp_indices,
+};
+use super::{TestResult, cases, check, skip};
 use crate::machine::cpu::CPU;
 use crate::machine::hyperv;
 
-guest_test!(
-    interface_is_the_one_of_the_specification,
-    without_an_interface_nothing_is_used,
-    privileges_cover_what_is_used,
-    leaves_are_the_same_on_every_processor,
-    guest_os_identity_is_kept,
-    hypercall_page_is_where_it_was_put,
-    vp_indices_are_distinct,
-    vp_indices_do_not_change,
-);
-
-/// The interface, or the reason to skip.
-pub(super) fn interface() -> Result<&'static HyperV, Problem> {
-    hyperv::interface().ok_or(Problem::Skip("no Hyper-V interface".into()))
-}
-
-/// Skips unless the partition has the privileges.
-pub(super) fn need(privileges: Privileges) -> Result<&'static HyperV, Problem> {
-    let hv = interface()?;
-    if hv.privileges().contains(privileges) {
-        Ok(hv)
-    } else {
-        Err(Problem::Skip(alloc::format!("no privilege {:?}", privileges - hv.privileges())))
-    }
-}
+cases!(Discovery: [
+    interface_is_the_one_of_the_specification => "TLFS §2.4 leaf 0x40000001",
+    without_an_interface_nothing_is_used => "TLFS §2.3",
+    privileges_cover_what_is_used => "TLFS §2.4 leaf 0x40000003",
+    leaves_are_the_same_on_every_processor => "TLFS §2.4",
+    guest_os_identity_is_kept => "TLFS §2.6",
+    hypercall_page_is_where_it_was_put => "TLFS §3.13",
+    vp_indices_are_distinct => "TLFS §7.8.1",
+    vp_indices_do_not_change => "TLFS §7.8.1",
+]);
 
 fn interface_is_the_one_of_the_specification() -> TestResult {
     let hv = interface()?;
@@ -70,11 +55,8 @@ fn privileges_cover_what_is_used() -> TestResult {
     let uses = [
         (hyperv::calls().is_some(), Privileges::HYPERCALL),
         (vp::vp_index(&CPU, hv).is_some(), Privileges::VP_INDEX),
-        (super::clock::reference_clock().is_ok(), Privileges::TIME_REF_COUNT),
-        (
-            super::clock::reference_clock().is_ok_and(|clock| clock.has_tsc_page()),
-            Privileges::REFERENCE_TSC,
-        ),
+        (reference_clock().is_ok(), Privileges::TIME_REF_COUNT),
+        (reference_clock().is_ok_and(|clock| clock.has_tsc_page()), Privileges::REFERENCE_TSC),
     ];
     for (used, privilege) in uses {
         let allowed = privileges.contains(privilege);
@@ -131,19 +113,6 @@ fn hypercall_page_is_where_it_was_put() -> TestResult {
         "the register is {register:#x}"
     );
     Ok(())
-}
-
-/// The hypervisor's index of each processor, in our order.
-pub(super) fn vp_indices() -> Result<Vec<u64>, Problem> {
-    need(Privileges::VP_INDEX)?;
-    let none = u64::MAX;
-    let values = on_each_vp(move |_| {
-        hyperv::interface().and_then(|hv| vp::vp_index(&CPU, hv)).map_or(u64::MAX, u64::from)
-    });
-    if values.contains(&none) {
-        return Err(Problem::Fail(alloc::format!("an index is too large: {values:x?}")));
-    }
-    Ok(values)
 }
 
 fn vp_indices_are_distinct() -> TestResult {

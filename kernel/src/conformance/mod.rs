@@ -1,0 +1,148 @@
+//! The conformance matrix: one case for every rule of the Hyper-V interface worth breaking.
+//!
+//! [`cases!`] registers functions of a facility's module (`conformance/synic.rs`), each with the source it rests on;
+//! the function's name is the rule. [`run`] runs them and prints the matrix. `docs/conformance.md` says how to add one.
+//!
+//! A case restores what it changed, asserts no durations, and needs nothing but the hypervisor: where that does
+//! not offer something, the case is skipped and says so.
+
+#![expect(unsafe_code, reason = "cases are records in a section of the image")]
+
+mod clocks;
+mod discovery;
+mod hypercalls;
+mod locks;
+mod registers;
+mod run;
+mod selftest;
+pub(crate) mod support;
+
+pub(crate) use crate::guest_tests::{Problem, TestResult, check, skip};
+pub(crate) use run::run;
+
+/// What a case is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Facility {
+    Discovery,
+    Hypercalls,
+    Registers,
+    SynIc,
+    Timers,
+    Clocks,
+    Apic,
+    Memory,
+    Ipi,
+    Idle,
+    Locks,
+    Crash,
+    Extended,
+    /// Cases that misbehave on purpose: they test this framework and run only by their names.
+    Selftest,
+}
+
+impl Facility {
+    /// The facilities of the matrix, in its order.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Discovery,
+        Self::Hypercalls,
+        Self::Registers,
+        Self::SynIc,
+        Self::Timers,
+        Self::Clocks,
+        Self::Apic,
+        Self::Memory,
+        Self::Ipi,
+        Self::Idle,
+        Self::Locks,
+        Self::Crash,
+        Self::Extended,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Discovery => "Discovery",
+            Self::Hypercalls => "Hypercalls",
+            Self::Registers => "Registers",
+            Self::SynIc => "SynIC",
+            Self::Timers => "Timers",
+            Self::Clocks => "Clocks",
+            Self::Apic => "APIC",
+            Self::Memory => "Memory",
+            Self::Ipi => "IPI",
+            Self::Idle => "Idle",
+            Self::Locks => "Locks",
+            Self::Crash => "Crash",
+            Self::Extended => "Extended",
+            Self::Selftest => "Selftest",
+        }
+    }
+}
+
+/// A text as a runner finds it in the image.
+#[repr(C)]
+struct ImageText {
+    start: *const u8,
+    length: usize,
+}
+
+impl ImageText {
+    const fn new(text: &'static str) -> Self {
+        Self { start: text.as_ptr(), length: text.len() }
+    }
+}
+
+/// What a record of `.enl.tests` says of a case beyond its name (`docs/interfaces.md`).
+#[repr(C)]
+pub(crate) struct CaseInfo {
+    facility_name: ImageText,
+    source_text: ImageText,
+    /// From here on it is the kernel's own business.
+    pub(crate) facility: Facility,
+    /// What the rule rests on, such as `TLFS §11.10.3`.
+    pub(crate) source: &'static str,
+}
+
+// SAFETY: all of it is constant.
+unsafe impl Sync for CaseInfo {}
+
+impl CaseInfo {
+    /// A case of `facility` that rests on `source`.
+    pub(crate) const fn new(facility: Facility, source: &'static str) -> Self {
+        Self {
+            facility_name: ImageText::new(facility.name()),
+            source_text: ImageText::new(source),
+            facility,
+            source,
+        }
+    }
+}
+
+/// Registers functions as cases of a facility, each with the source it rests on:
+/// `cases!(SynIc: [a_full_slot_sets_message_pending => "TLFS §11.10.3"]);`
+macro_rules! cases {
+    ($facility:ident: [ $($function:ident => $source:expr),* $(,)? ]) => {
+        $(const _: () = {
+            static INFO: $crate::conformance::CaseInfo = $crate::conformance::CaseInfo::new(
+                $crate::conformance::Facility::$facility,
+                $source,
+            );
+            #[unsafe(link_section = ".enl.tests")]
+            #[used]
+            static CASE: $crate::guest_tests::Test = $crate::guest_tests::Test::case(
+                concat!(module_path!(), "::", stringify!($function)),
+                $function,
+                &INFO,
+            );
+        };)*
+    };
+}
+pub(crate) use cases;
+
+/// Ends the case: the hypervisor deviates from the specification in a way that is known. What it does, and the
+/// paragraph that it deviates from.
+macro_rules! deviates {
+    ($what:expr, $source:expr $(,)?) => {
+        return Err($crate::conformance::Problem::Deviation { what: $what.into(), source: $source })
+    };
+}
+pub(crate) use deviates;
