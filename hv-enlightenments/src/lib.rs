@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | [`detect`] | is the interface there, and what does it offer |
 //! | [`identity`], [`hypercall`] | who we are; calls in registers and in memory |
+//! | [`synic`], [`stimer`] | messages, event flags and timers of a virtual processor |
 //! | [`clock`], [`vp`] | reference time; the processor's number |
 //! | [`spin_wait`], [`lock`] | counting and reporting waits; the locks that do so |
 //! | [`cpu`], [`memory`] | the processor and the shared pages underneath |
@@ -134,7 +135,9 @@ pub mod identity;
 pub mod lock;
 pub mod memory;
 pub mod spin_wait;
+pub mod stimer;
 mod sync;
+pub mod synic;
 #[cfg(all(test, not(loom)))]
 #[expect(unsafe_code, reason = "enables a hypercall page")]
 mod test_platform;

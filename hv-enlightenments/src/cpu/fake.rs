@@ -15,9 +15,12 @@ use hv_abi::cpuid::{
 };
 
 use hv_abi::msr::{
-    HV_MSR_PAGE_ENABLE, HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL, HV_X64_MSR_REFERENCE_TSC,
+    HV_MSR_PAGE_ENABLE, HV_X64_MSR_EOM, HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL,
+    HV_X64_MSR_REFERENCE_TSC, HV_X64_MSR_SCONTROL, HV_X64_MSR_SINT0, HV_X64_MSR_SINT15,
     HV_X64_MSR_TIME_REF_COUNT, HV_X64_MSR_VP_INDEX,
 };
+use hv_abi::stimer::{HV_STIMER_COUNT, stimer_config_msr, stimer_count_msr};
+use hv_abi::synic::{HV_SYNIC_FIRST_VALID_VECTOR, HvSynicSint};
 
 use super::{Cpu, CpuidResult, FastRegisters};
 use crate::lock::TasLock;
@@ -62,6 +65,7 @@ struct State {
 /// - A register that was neither set nor written faults: it panics, as hardware would.
 /// - A hypercall succeeds, with all elements of a rep call done, unless [`FakeCpu::on_call`] says otherwise.
 /// - A call with XMM registers, where the feature is not offered, panics, as hardware would raise `#UD`.
+/// - An unmasked source with a vector below 16 faults (TLFS *SINTx Registers*).
 /// - The hypercall page can't be enabled while the guest's identity is zero (TLFS §3.13).
 pub struct FakeCpu {
     state: TasLock<State, Bare>,
@@ -108,6 +112,21 @@ impl FakeCpu {
             HV_X64_MSR_REFERENCE_TSC,
         ] {
             self.set_msr(msr, 0);
+        }
+        self.with_synic();
+    }
+
+    /// The registers of SynIC and timers, as after a reset.
+    fn with_synic(&self) {
+        for msr in HV_X64_MSR_SCONTROL..=HV_X64_MSR_EOM {
+            self.set_msr(msr, 0);
+        }
+        for msr in HV_X64_MSR_SINT0..=HV_X64_MSR_SINT15 {
+            self.set_msr(msr, HvSynicSint::RESET.0);
+        }
+        for index in 0..HV_STIMER_COUNT {
+            self.set_msr(stimer_config_msr(index), 0);
+            self.set_msr(stimer_count_msr(index), 0);
         }
     }
 
@@ -221,6 +240,11 @@ impl Cpu for FakeCpu {
     unsafe fn wrmsr(&self, msr: u32, value: u64) {
         let mut state = self.state.lock();
         assert!(state.msrs.contains_key(&msr), "#GP: register {msr:#x} does not exist");
+        let sint = HvSynicSint(value);
+        let bad_vector = matches!(msr, HV_X64_MSR_SINT0..=HV_X64_MSR_SINT15)
+            && sint.vector() < HV_SYNIC_FIRST_VALID_VECTOR
+            && !sint.is_masked();
+        assert!(!bad_vector, "#GP: vector {} for a source", sint.vector());
         state.msr_writes.push((msr, value));
         let anonymous = state.msrs.get(&HV_X64_MSR_GUEST_OS_ID).is_none_or(|&id| id == 0);
         let accepted = match msr {
