@@ -41,7 +41,8 @@ pub enum Job<'a> {
     Tests(Option<&'a str>),
     /// Run the conformance matrix or part of it.
     Conformance(Conformance<'a>),
-    /// Run the spin-wait study with each lock of a comma-separated list.
+    /// Run the spin-wait study with each lock of a comma-separated list, each with `@` and a number of virtual
+    /// processors if it is not to be [`StudyOptions::vps`]; [`entries`] takes it apart.
     Study(&'a str),
 }
 
@@ -59,8 +60,10 @@ pub struct Conformance<'a> {
 pub struct StudyOptions {
     /// Virtual processors that take part; all if `None`.
     pub vps: Option<u32>,
-    /// Acquisitions by each of them.
+    /// Acquisitions by each of them, if `duration_ms` is not given.
     pub acquisitions: u64,
+    /// Every processor takes the lock for this long.
+    pub duration_ms: Option<u32>,
     /// Iterations of the critical section's work loop.
     pub hold: u32,
     /// Iterations of the work loop between two acquisitions.
@@ -101,7 +104,13 @@ impl Default for Options<'_> {
             testdev: false,
             case_limit: 30,
             job: Job::Tests(None),
-            study: StudyOptions { vps: None, acquisitions: 10_000, hold: 50, gap: 50 },
+            study: StudyOptions {
+                vps: None,
+                acquisitions: 10_000,
+                duration_ms: None,
+                hold: 50,
+                gap: 50,
+            },
         }
     }
 }
@@ -204,6 +213,10 @@ fn parse_word<'a>(
         "acquisitions" => {
             options.study.acquisitions = pair.number(1, 1_000_000_000, "1 to 1000000000")?;
         }
+        "duration" => {
+            let milliseconds = pair.number(1, 600_000, "1 to 600000 (milliseconds)")?;
+            options.study.duration_ms = Some(milliseconds as u32);
+        }
         "hold" => options.study.hold = pair.work()?,
         "gap" => options.study.gap = pair.work()?,
         "case-limit" => options.case_limit = pair.number(1, 3600, "1 to 3600")? as u32,
@@ -297,12 +310,31 @@ impl<'a> Pair<'a> {
 
     fn locks(&self) -> Result<&'a str, CmdlineError<'a>> {
         let value = self.value()?;
-        match value.split(',').find(|name| !LOCK_NAMES.contains(name)) {
+        match value.split(',').find(|&word| entry(word).is_none()) {
             None => Ok(value),
-            Some(name) => Err(self
-                .bad(name, "spin, tas, ticket, each alone or with -enlightened, commas between")),
+            Some(word) => Err(self.bad(
+                word,
+                "spin, tas, ticket, each alone or with -enlightened, with @VPS or not, commas between",
+            )),
         }
     }
+}
+
+/// A lock's name and the number of virtual processors that take part, if it was given with `@`, for each word of
+/// [`Job::Study`]. Words that are no such thing are left out; [`parse`] refuses them.
+pub fn entries(list: &str) -> impl Iterator<Item = (&str, Option<u32>)> {
+    list.split(',').filter_map(entry)
+}
+
+fn entry(word: &str) -> Option<(&str, Option<u32>)> {
+    let (name, vps) = match word.split_once('@') {
+        Some((name, _)) => {
+            let pair = Pair { key: name, value: word.get(name.len() + 1..) };
+            (name, Some(pair.vps().ok()?))
+        }
+        None => (word, None),
+    };
+    LOCK_NAMES.contains(&name).then_some((name, vps))
 }
 
 #[cfg(test)]
@@ -322,14 +354,19 @@ mod tests {
     #[test]
     fn every_documented_key_is_understood() {
         let line = "log=debug console=uart apic=xapic vps=64 events study=spin,tas-enlightened \
-                    study-vps=4 acquisitions=1000000000 hold=0 gap=1000000";
+                    study-vps=4 acquisitions=1000000000 duration=250 hold=0 gap=1000000";
         let options = parse(line).unwrap();
         assert_eq!(options.log, LevelFilter::Debug);
         assert_eq!((options.console, options.apic), (Console::Uart, Apic::Xapic));
         assert_eq!((options.vps, options.events), (Some(64), true));
         assert_eq!(options.job, Job::Study("spin,tas-enlightened"));
-        let study =
-            StudyOptions { vps: Some(4), acquisitions: 1_000_000_000, hold: 0, gap: 1_000_000 };
+        let study = StudyOptions {
+            vps: Some(4),
+            acquisitions: 1_000_000_000,
+            duration_ms: Some(250),
+            hold: 0,
+            gap: 1_000_000,
+        };
         assert_eq!(options.study, study);
     }
 
@@ -385,6 +422,13 @@ mod tests {
             "apic=x3apic",
             "study=mutex",
             "study=spin,",
+            "study=spin@",
+            "study=spin@0",
+            "study=spin@65",
+            "study=spin@2@2",
+            "study=@2",
+            "duration=0",
+            "duration=600001",
         ] {
             let error = parse(word).unwrap_err();
             assert!(matches!(error, CmdlineError::BadValue { .. }), "{word}: {error:?}");
@@ -398,6 +442,15 @@ mod tests {
             assert_eq!(parse(key), Err(CmdlineError::NoValue(key)));
         }
         assert_eq!(parse("log="), Err(CmdlineError::NoValue("log")));
+    }
+
+    #[test]
+    fn each_lock_of_a_study_may_have_its_own_number_of_processors() {
+        let Job::Study(list) = parse("study=spin@2,tas,tas-enlightened@64").unwrap().job else {
+            panic!("a study")
+        };
+        let found: std::vec::Vec<_> = entries(list).collect();
+        assert_eq!(found, [("spin", Some(2)), ("tas", None), ("tas-enlightened", Some(64))]);
     }
 
     #[test]

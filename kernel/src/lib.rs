@@ -18,11 +18,13 @@ pub mod cmdline;
 pub mod event;
 pub mod fixed;
 pub mod frames;
+pub mod histogram;
 pub mod matrix;
 pub mod memory_map;
 pub mod paging;
 pub mod phys;
 pub mod symbols;
+pub mod tally;
 
 /// Most virtual processors that the kernel runs.
 pub const MAX_VPS: usize = 64;

@@ -60,13 +60,20 @@ pub struct Boot {
     pub apic: String,
 }
 
-/// One lock, measured.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// One lock, measured. All of it is the guest's word; fields that an older guest does not know are 0.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Study {
     /// The lock's name.
     pub lock: String,
     /// Virtual processors that took part.
     pub vps: u32,
+    /// Iterations of the critical section's work loop.
+    pub hold: u32,
+    /// Iterations of the work loop between two acquisitions.
+    pub gap: u32,
+    /// How long each was to take the lock again and again, in ms; 0: as often as it was told.
+    pub duration_ms: u32,
     /// Acquisitions by all of them together.
     pub acquisitions: u64,
     /// Hypercalls issued to report long waits.
@@ -75,8 +82,62 @@ pub struct Study {
     pub spin_iterations: u64,
     /// Time from the first to the last virtual processor's last acquisition, in 100 ns.
     pub elapsed_100ns: u64,
+    /// Time that the virtual processors ran on processors, all of them together, in 100 ns; 0 if not told.
+    pub runtime_100ns: u64,
     /// Iterations between two notifications (CPUID 0x40000004 EBX).
     pub threshold: u32,
+    /// Acquisitions that had to wait.
+    pub waits: u64,
+    /// Time from asking to having, of those together, in ns.
+    pub waited_ns: u64,
+    /// What half of the waits do not exceed, in ns, to within an eighth.
+    pub wait_p50_ns: u64,
+    /// What 99 of 100 waits do not exceed, in ns, to within an eighth.
+    pub wait_p99_ns: u64,
+    /// The longest wait in ns.
+    pub wait_max_ns: u64,
+    /// Acquisitions by a virtual processor that already waited when another released the lock.
+    pub hand_offs: u64,
+    /// Those among them that the next owner noticed later than `late_ns`: it was not running.
+    pub hand_offs_asleep: u64,
+    /// Critical sections that took longer than `late_ns`: their owner was not running all the time.
+    pub holds_interrupted: u64,
+    /// Several visits to the hypervisor, in ns.
+    pub late_ns: u64,
+    /// One visit to the hypervisor, in ns.
+    pub visit_ns: u64,
+    /// 1000 rounds of waiting by a virtual processor that runs, in ns.
+    pub ns_per_1000_rounds: u64,
+    /// How many waits there were of each size.
+    pub wait_octaves: Vec<WaitOctave>,
+    /// What each virtual processor did.
+    pub per_vp: Vec<StudyVp>,
+}
+
+/// Waits from one power of two of the guest's ticks to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WaitOctave {
+    /// The least of them in ns.
+    pub from_ns: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// What one virtual processor did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StudyVp {
+    /// Acquisitions.
+    pub acquisitions: u64,
+    /// Iterations of the waiting loop.
+    pub spin_iterations: u64,
+    /// Hypercalls issued to report long waits.
+    pub notifications: u64,
+    /// Time from asking to having the lock, where it had to wait, in ns.
+    pub waited_ns: u64,
+    /// Time that it ran on a processor in 100 ns; 0 if not told.
+    pub runtime_100ns: u64,
 }
 
 /// How a test ended, as the guest says.

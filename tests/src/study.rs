@@ -243,6 +243,7 @@ mod tests {
             spin_iterations: iterations,
             elapsed_100ns: 1000,
             threshold: 4095,
+            ..Study::default()
         }
     }
 

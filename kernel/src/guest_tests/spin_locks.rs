@@ -3,7 +3,7 @@
 use hv_enlightenments::spin_wait::SpinCounts;
 
 use super::{TestResult, check, guest_test};
-use crate::study::{Parameters, contender, measure, most_vps};
+use crate::study::{Bound, Parameters, contender, measure, most_vps};
 
 guest_test!(
     plain_spin_excludes,
@@ -48,16 +48,20 @@ fn check_lock(name: &str, total: u64) -> TestResult {
         check!(false, "there is no lock `{name}`");
         return Ok(());
     };
-    let found =
-        measure(contender, Parameters { vps, acquisitions, hold: 20, gap: 20, marked: false });
+    let found = measure(contender, parameters(vps, acquisitions, 20));
     let expected = acquisitions * vps as u64;
     check!(found.total == expected, "{} increments of {expected} are left", found.total);
-    let counted: u64 = found.per_vp.iter().map(|vp| vp.acquisitions).sum();
+    let counted = found.acquisitions();
     check!(counted == expected, "{counted} acquisitions of {expected} are counted");
-    let spins: SpinCounts = found.per_vp.iter().map(|vp| vp.spins).sum();
+    let spins: SpinCounts = found.per_vp().iter().map(|vp| vp.spins).sum();
     let silent = name.ends_with("-enlightened") || spins.notifications == 0;
     check!(silent, "a plain lock made {} notifications", spins.notifications);
     Ok(())
+}
+
+fn parameters(vps: usize, acquisitions: u64, work: u32) -> Parameters {
+    let bound = Bound::Acquisitions(acquisitions);
+    Parameters { vps, bound, hold: work, gap: work, late_ticks: u64::MAX, marked: false }
 }
 
 fn a_free_lock_costs_no_waiting() -> TestResult {
@@ -66,11 +70,8 @@ fn a_free_lock_costs_no_waiting() -> TestResult {
             check!(false, "there is no lock `{name}`");
             return Ok(());
         };
-        let found = measure(
-            contender,
-            Parameters { vps: 1, acquisitions: 1000, hold: 0, gap: 0, marked: false },
-        );
-        let spins = found.per_vp[0].spins;
+        let found = measure(contender, parameters(1, 1000, 0));
+        let spins = found.per_vp()[0].spins;
         check!(spins == SpinCounts::default(), "{name}: {spins:?}");
     }
     Ok(())

@@ -5,9 +5,11 @@
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 
+use hv_abi::cpuid::Privileges;
 use hv_abi::host::{
     ENL_PORT_CONSOLE, ENL_PORT_EXIT, ENL_PORT_LONG_SPINS, ENL_PORT_MARK, HostFeatures, Mark,
 };
+use hv_abi::msr::HV_X64_MSR_VP_RUNTIME;
 use hv_enlightenments::detect::EnlightenHost;
 use hv_enlightenments::spin_wait::{LongSpinNotifier, SpinPlatform, SpinStats};
 use hv_enlightenments::{
@@ -15,6 +17,7 @@ use hv_enlightenments::{
 };
 use spin::Once;
 use x86_64::instructions::port::Port;
+use x86_64::registers::model_specific::Msr;
 
 use super::cpu::CPU;
 use super::vp;
@@ -97,6 +100,13 @@ impl SpinPlatform for Kernel {
     fn notifier() -> &'static LongSpinNotifier<X86Cpu> {
         &NOTIFIER
     }
+}
+
+/// Time that this virtual processor ran on a processor, if the hypervisor tells. An exit.
+pub(crate) fn vp_runtime_100ns() -> Option<u64> {
+    let tells = interface().is_some_and(|hv| hv.privileges().contains(Privileges::VP_RUNTIME));
+    // SAFETY: the hypervisor says that the register is there; reading it has no effect.
+    tells.then(|| unsafe { Msr::new(HV_X64_MSR_VP_RUNTIME).read() })
 }
 
 fn port(feature: HostFeatures, offset: u16) -> Option<u16> {

@@ -4,23 +4,23 @@ use hv_enlightenments::lock::{Relax, TasLock, TicketLock};
 use hv_enlightenments::spin_wait::{Enlightened, Plain};
 use spin::mutex::SpinMutex;
 
-use super::workload;
+use super::workload::{self, Protected};
 use crate::machine::hyperv::Kernel;
 
 /// A counter behind a lock.
 pub(crate) trait Guarded: Sync {
     /// Runs `action` on the counter while holding the lock.
-    fn with<T>(&self, action: impl FnOnce(&mut u64) -> T) -> T;
+    fn with<T>(&self, action: impl FnOnce(&mut Protected) -> T) -> T;
 }
 
-impl<R: spin::RelaxStrategy> Guarded for SpinMutex<u64, R> {
-    fn with<T>(&self, action: impl FnOnce(&mut u64) -> T) -> T {
+impl<R: spin::RelaxStrategy> Guarded for SpinMutex<Protected, R> {
+    fn with<T>(&self, action: impl FnOnce(&mut Protected) -> T) -> T {
         action(&mut self.lock())
     }
 }
 
-impl<R: lock_api::RawMutex + Sync> Guarded for lock_api::Mutex<R, u64> {
-    fn with<T>(&self, action: impl FnOnce(&mut u64) -> T) -> T {
+impl<R: lock_api::RawMutex + Sync> Guarded for lock_api::Mutex<R, Protected> {
+    fn with<T>(&self, action: impl FnOnce(&mut Protected) -> T) -> T {
         action(&mut self.lock())
     }
 }
@@ -37,22 +37,22 @@ pub(crate) struct Contender {
 
 macro_rules! contenders {
     ($($name:literal: $lock:ident = $type:ty;)*) => {
-        $(pub(crate) static $lock: $type = <$type>::new(0);)*
+        $(pub(crate) static $lock: $type = <$type>::new(Protected::new());)*
 
         /// All locks of the study.
         pub(crate) static CONTENDERS: [Contender; [$($name),*].len()] = [$(Contender {
             name: $name,
             work: |index| workload::work(&$lock, index),
-            take_total: || $lock.with(core::mem::take),
+            take_total: || $lock.with(Protected::take_total),
         }),*];
     };
 }
 
 contenders! {
-    "spin": SPIN = SpinMutex<u64, Relax<Plain<Kernel>>>;
-    "tas": TAS = TasLock<u64, Plain<Kernel>>;
-    "ticket": TICKET = TicketLock<u64, Plain<Kernel>>;
-    "spin-enlightened": SPIN_ENLIGHTENED = SpinMutex<u64, Relax<Enlightened<Kernel>>>;
-    "tas-enlightened": TAS_ENLIGHTENED = TasLock<u64, Enlightened<Kernel>>;
-    "ticket-enlightened": TICKET_ENLIGHTENED = TicketLock<u64, Enlightened<Kernel>>;
+    "spin": SPIN = SpinMutex<Protected, Relax<Plain<Kernel>>>;
+    "tas": TAS = TasLock<Protected, Plain<Kernel>>;
+    "ticket": TICKET = TicketLock<Protected, Plain<Kernel>>;
+    "spin-enlightened": SPIN_ENLIGHTENED = SpinMutex<Protected, Relax<Enlightened<Kernel>>>;
+    "tas-enlightened": TAS_ENLIGHTENED = TasLock<Protected, Enlightened<Kernel>>;
+    "ticket-enlightened": TICKET_ENLIGHTENED = TicketLock<Protected, Enlightened<Kernel>>;
 }

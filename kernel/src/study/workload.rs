@@ -3,29 +3,81 @@
 #![expect(unsafe_code, reason = "a loop of known length in assembly")]
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use hv_abi::host::Mark;
 use hv_enlightenments::spin_wait::SpinCounts;
 use kernel::MAX_VPS;
+use kernel::tally::{Acquisition, Tally};
+use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::locks::{Contender, Guarded};
 use crate::machine::jobs::{self, Barrier};
-use crate::machine::{clock, hyperv, vp};
+use crate::machine::{clock, cpu, hyperv, vp};
+
+/// How long each processor goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    /// Until it has had the lock so often.
+    Acquisitions(u64),
+    /// Until a moment that is the same for all.
+    Time {
+        /// The same in milliseconds, as it was asked for.
+        milliseconds: u32,
+        /// Ticks of the time stamp counter, from the moment at which the first one begins.
+        ticks: u64,
+    },
+}
 
 /// How one lock is measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Parameters {
     /// Processors that take part, from 0 on.
     pub(crate) vps: usize,
-    /// Acquisitions by each.
-    pub(crate) acquisitions: u64,
+    /// How long.
+    pub(crate) bound: Bound,
     /// Work while holding the lock.
     pub(crate) hold: u32,
     /// Work between two acquisitions.
     pub(crate) gap: u32,
+    /// Ticks after which a processor that should have acted was not running.
+    pub(crate) late_ticks: u64,
     /// Whether our host is told when the measurement begins and ends.
     pub(crate) marked: bool,
+}
+
+impl Parameters {
+    const NONE: Self = Self {
+        vps: 0,
+        bound: Bound::Acquisitions(0),
+        hold: 0,
+        gap: 0,
+        late_ticks: 0,
+        marked: false,
+    };
+}
+
+/// What a contended lock protects.
+#[derive(Debug)]
+pub(crate) struct Protected {
+    /// Acquisitions so far: every owner adds one.
+    count: u64,
+    /// When the last owner left, in ticks of the time stamp counter.
+    left: u64,
+    /// Who it was.
+    owner: usize,
+}
+
+impl Protected {
+    /// Never owned.
+    pub(super) const fn new() -> Self {
+        Self { count: 0, left: 0, owner: usize::MAX }
+    }
+
+    /// Takes the count, and leaves it as [`Protected::new`].
+    pub(super) fn take_total(&mut self) -> u64 {
+        core::mem::replace(self, Self::new()).count
+    }
 }
 
 /// What one processor did.
@@ -35,39 +87,46 @@ pub(crate) struct VpCounts {
     pub(crate) acquisitions: u64,
     /// Rounds waited and notifications made.
     pub(crate) spins: SpinCounts,
+    /// Ticks between asking for the lock and having it, where it had to wait.
+    pub(crate) waited_ticks: u64,
+    /// Time it ran on a processor, as the hypervisor tells it; 0 if it does not.
+    pub(crate) runtime_100ns: u64,
 }
 
 /// What came of it.
 pub(crate) struct Measurement {
-    /// By processor.
-    pub(crate) per_vp: [VpCounts; MAX_VPS],
+    vps: usize,
+    per_vp: [VpCounts; MAX_VPS],
+    /// What all processors noted.
+    pub(crate) tally: SpinMutexGuard<'static, Tally>,
     /// Increments that the lock's counter kept.
     pub(crate) total: u64,
     /// Time from the first processor's first attempt to the last one's last release.
     pub(crate) elapsed_100ns: u64,
 }
 
-/// The parameters, for processors that get nothing but a function.
-struct Shared {
-    vps: AtomicUsize,
-    acquisitions: AtomicU64,
-    hold: AtomicU32,
-    gap: AtomicU32,
-    marked: AtomicBool,
-    first_100ns: AtomicU64,
-    last_100ns: AtomicU64,
+impl Measurement {
+    /// By processor, those that took part.
+    pub(crate) fn per_vp(&self) -> &[VpCounts] {
+        &self.per_vp[..self.vps]
+    }
+
+    /// Acquisitions by all of them.
+    pub(crate) fn acquisitions(&self) -> u64 {
+        self.per_vp().iter().map(|vp| vp.acquisitions).sum()
+    }
 }
 
-static SHARED: Shared = Shared {
-    vps: AtomicUsize::new(0),
-    acquisitions: AtomicU64::new(0),
-    hold: AtomicU32::new(0),
-    gap: AtomicU32::new(0),
-    marked: AtomicBool::new(false),
-    first_100ns: AtomicU64::new(0),
-    last_100ns: AtomicU64::new(0),
-};
-static ACQUISITIONS: [AtomicU64; MAX_VPS] = [const { AtomicU64::new(0) }; MAX_VPS];
+/// For processors that get nothing but a function.
+static PARAMETERS: SpinMutex<Parameters> = SpinMutex::new(Parameters::NONE);
+static FIRST_100NS: AtomicU64 = AtomicU64::new(0);
+static LAST_100NS: AtomicU64 = AtomicU64::new(0);
+/// When a measurement by time ends, in ticks; 0 until the first processor begins.
+static END_TICKS: AtomicU64 = AtomicU64::new(0);
+/// Each processor's own while it is measured.
+static TALLIES: [SpinMutex<Tally>; MAX_VPS] = [const { SpinMutex::new(Tally::new()) }; MAX_VPS];
+static SUM: SpinMutex<Tally> = SpinMutex::new(Tally::new());
+static RUNTIMES: [AtomicU64; MAX_VPS] = [const { AtomicU64::new(0) }; MAX_VPS];
 static AWAKE: Barrier = Barrier::new();
 static START: Barrier = Barrier::new();
 static FINISH: Barrier = Barrier::new();
@@ -75,29 +134,34 @@ static FINISH: Barrier = Barrier::new();
 /// Looks before halting at the start: long enough that all processors begin together.
 const START_PATIENCE: u32 = 200_000;
 
-/// Measures one lock on the first processors.
+/// Measures one lock on the first processors. The result of an earlier call must be gone.
 pub(crate) fn measure(contender: &Contender, parameters: Parameters) -> Measurement {
-    SHARED.vps.store(parameters.vps, Ordering::Relaxed);
-    SHARED.acquisitions.store(parameters.acquisitions, Ordering::Relaxed);
-    SHARED.hold.store(parameters.hold, Ordering::Relaxed);
-    SHARED.gap.store(parameters.gap, Ordering::Relaxed);
-    SHARED.marked.store(parameters.marked, Ordering::Relaxed);
-    SHARED.first_100ns.store(u64::MAX, Ordering::Relaxed);
-    SHARED.last_100ns.store(0, Ordering::Relaxed);
-    ACQUISITIONS.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+    let vps = parameters.vps;
+    *PARAMETERS.lock() = parameters;
+    FIRST_100NS.store(u64::MAX, Ordering::Relaxed);
+    LAST_100NS.store(0, Ordering::Relaxed);
+    END_TICKS.store(0, Ordering::Relaxed);
     (contender.take_total)();
     let before = spin_counts();
-    jobs::run_on(parameters.vps, contender.work);
+    jobs::run_on(vps, contender.work);
     let after = spin_counts();
+    let mut tally = SUM.lock();
+    tally.begin(parameters.late_ticks);
     let mut per_vp = [VpCounts::default(); MAX_VPS];
-    for (index, counts) in per_vp.iter_mut().enumerate().take(parameters.vps) {
-        counts.acquisitions = ACQUISITIONS[index].load(Ordering::Relaxed);
-        counts.spins = after[index].since(before[index]);
+    for (index, counts) in per_vp.iter_mut().enumerate().take(vps) {
+        let own = TALLIES[index].lock();
+        tally.merge(&own);
+        *counts = VpCounts {
+            acquisitions: own.acquisitions,
+            spins: after[index].since(before[index]),
+            waited_ticks: own.waited_ticks,
+            runtime_100ns: RUNTIMES[index].load(Ordering::Relaxed),
+        };
     }
-    let first = SHARED.first_100ns.load(Ordering::Relaxed);
-    let last = SHARED.last_100ns.load(Ordering::Relaxed);
+    let first = FIRST_100NS.load(Ordering::Relaxed);
+    let last = LAST_100NS.load(Ordering::Relaxed);
     let total = (contender.take_total)();
-    Measurement { per_vp, total, elapsed_100ns: last.saturating_sub(first) }
+    Measurement { vps, per_vp, tally, total, elapsed_100ns: last.saturating_sub(first) }
 }
 
 fn spin_counts() -> [SpinCounts; MAX_VPS] {
@@ -108,36 +172,67 @@ fn spin_counts() -> [SpinCounts; MAX_VPS] {
 
 /// What each participating processor does.
 pub(super) fn work(lock: &impl Guarded, index: usize) {
-    let vps = SHARED.vps.load(Ordering::Relaxed);
-    let marks = index == 0 && SHARED.marked.load(Ordering::Relaxed);
-    AWAKE.wait(vps);
+    let parameters = *PARAMETERS.lock();
+    let marks = index == 0 && parameters.marked;
+    let mut tally = TALLIES[index].lock();
+    tally.begin(parameters.late_ticks);
+    AWAKE.wait(parameters.vps);
     if marks {
         hyperv::mark(Mark::MEASURE_BEGIN);
     }
-    START.wait_patiently(vps, START_PATIENCE);
-    SHARED.first_100ns.fetch_min(clock::now_100ns(), Ordering::Relaxed);
-    let acquisitions = SHARED.acquisitions.load(Ordering::Relaxed);
-    compete(lock, acquisitions);
-    SHARED.last_100ns.fetch_max(clock::now_100ns(), Ordering::Relaxed);
-    ACQUISITIONS[index].store(acquisitions, Ordering::Relaxed);
-    FINISH.wait(vps);
+    let ran_before = hyperv::vp_runtime_100ns().unwrap_or(0);
+    START.wait_patiently(parameters.vps, START_PATIENCE);
+    FIRST_100NS.fetch_min(clock::now_100ns(), Ordering::Relaxed);
+    compete(lock, index, &parameters, &mut tally);
+    LAST_100NS.fetch_max(clock::now_100ns(), Ordering::Relaxed);
+    let ran_after = hyperv::vp_runtime_100ns().unwrap_or(0);
+    RUNTIMES[index].store(ran_after.saturating_sub(ran_before), Ordering::Relaxed);
+    drop(tally);
+    FINISH.wait(parameters.vps);
     if marks {
         hyperv::mark(Mark::MEASURE_END);
     }
 }
 
-fn compete(lock: &impl Guarded, acquisitions: u64) {
-    let hold = SHARED.hold.load(Ordering::Relaxed);
-    let gap = SHARED.gap.load(Ordering::Relaxed);
-    for _ in 0..acquisitions {
-        lock.with(|counter| {
-            // Another processor in here would make one of the two increments vanish.
-            let old = core::hint::black_box(*counter);
-            spend(hold);
-            *counter = old + 1;
-        });
-        spend(gap);
+fn compete(lock: &impl Guarded, index: usize, parameters: &Parameters, tally: &mut Tally) {
+    let (most, end) = match parameters.bound {
+        Bound::Acquisitions(most) => (most, u64::MAX),
+        Bound::Time { ticks, .. } => (u64::MAX, common_end(ticks)),
+    };
+    let stats = vp::spin_stats();
+    while tally.acquisitions < most {
+        let asked = cpu::tsc();
+        if asked >= end {
+            break;
+        }
+        let rounds = stats.counts().iterations;
+        let mut one = lock.with(|protected| own(protected, index, asked, parameters.hold));
+        one.waited = stats.counts().iterations != rounds;
+        tally.note(&one);
+        spend(parameters.gap);
     }
+}
+
+/// The moment at which all stop: the first processor that asks decides.
+fn common_end(ticks: u64) -> u64 {
+    let mine = cpu::tsc().saturating_add(ticks);
+    END_TICKS
+        .compare_exchange(0, mine, Ordering::Relaxed, Ordering::Relaxed)
+        .map_or_else(|first| first, |_| mine)
+}
+
+/// The critical section.
+fn own(protected: &mut Protected, index: usize, asked: u64, hold: u32) -> Acquisition {
+    let got = cpu::tsc();
+    // Another processor in here would make one of the two increments vanish.
+    let old = core::hint::black_box(protected.count);
+    spend(hold);
+    protected.count = old + 1;
+    let from_another = protected.owner != index;
+    protected.owner = index;
+    let left = cpu::tsc();
+    let handed = core::mem::replace(&mut protected.left, left);
+    Acquisition { asked, got, left, handed, from_another, waited: false }
 }
 
 /// Goes round a loop of two instructions.
