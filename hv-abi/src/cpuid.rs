@@ -104,6 +104,8 @@ bitflags! {
         const GUEST_CRASH_MSRS = 1 << 10;
         /// Debug registers.
         const DEBUG_MSRS = 1 << 11;
+        /// `ExtendedGvaRangesForFlushVirtualAddressListAvailable`: [`crate::tlb::HvGvaRange::extended`].
+        const EXTENDED_GVA_RANGES = 1 << 14;
         /// A hypercall's output may be returned in XMM registers.
         const HYPERCALL_XMM_OUTPUT = 1 << 15;
         /// Synthetic timers may assert an interrupt vector directly.

@@ -5,6 +5,8 @@
 
 use core::num::NonZeroU16;
 
+/// `HvCallSwitchVirtualAddressSpace`, simple, fast: input CR3.
+pub const HV_CALL_SWITCH_VIRTUAL_ADDRESS_SPACE: u16 = 0x0001;
 /// `HvCallFlushVirtualAddressSpace`.
 pub const HV_CALL_FLUSH_VIRTUAL_ADDRESS_SPACE: u16 = 0x0002;
 /// `HvCallFlushVirtualAddressList`, a rep call.

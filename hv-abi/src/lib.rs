@@ -12,6 +12,7 @@
 //! - [`clock`]: the reference TSC page, re-enlightenment
 //! - [`apic`]: the VP assist page's EOI field
 //! - [`extended`]: extended hypercalls
+//! - [`tlb`], [`ipi`], [`vp_set`]: flushing the TLB, interrupts, and the sets of processors they go to
 //! - [`host`]: what Enlighten's own host adds beside the Hyper-V interface
 //!
 //! Values that the other side supplies are newtypes with associated constants, never Rust enums:
@@ -27,9 +28,12 @@ pub mod cpuid;
 pub mod extended;
 pub mod host;
 pub mod hypercall;
+pub mod ipi;
 pub mod msr;
 pub mod stimer;
 pub mod synic;
+pub mod tlb;
+pub mod vp_set;
 
 /// Bytes in a page of the hypervisor's interface (always 4 KiB, whatever the guest uses: Linux,
 /// `HV_HYP_PAGE_SIZE`).

@@ -12,6 +12,7 @@
 
 mod buffer;
 mod error;
+mod in_pieces;
 mod registers;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -28,7 +29,7 @@ use hv_abi::msr::{
     HV_MSR_HYPERCALL_LOCKED, HV_MSR_PAGE_ADDRESS_MASK, HV_MSR_PAGE_ENABLE, HV_X64_MSR_HYPERCALL,
 };
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, FastRegisters};
 use crate::detect::HyperV;
 use crate::identity::GuestOsId;
 use crate::memory::{Gpa, MappedPage};
@@ -38,7 +39,8 @@ use crate::memory::{Gpa, MappedPage};
 pub struct HypercallPage<C> {
     cpu: C,
     entry: NonNull<u8>,
-    xmm: bool,
+    xmm_input: bool,
+    xmm_output: bool,
 }
 
 // SAFETY: the page is code that nobody writes; any processor may run it at any time.
@@ -71,7 +73,8 @@ impl<C: Cpu> HypercallPage<C> {
         Ok(Self {
             cpu,
             entry: page.address(),
-            xmm: hv.features().contains(Features::HYPERCALL_XMM_INPUT),
+            xmm_input: hv.features().contains(Features::HYPERCALL_XMM_INPUT),
+            xmm_output: hv.features().contains(Features::HYPERCALL_XMM_OUTPUT),
         })
     }
 
@@ -111,19 +114,46 @@ impl<C: Cpu> HypercallPage<C> {
         if input.rep_count() != 0 {
             return Err(CallError::BadReps);
         }
-        let registers = registers::load(parameters).ok_or(CallError::TooLong)?;
-        let [first, second] = registers.general;
-        let rcx = input.fast().0;
-        let rax = if parameters.len() <= size_of_val(&registers.general) {
-            // SAFETY: as in `fast`.
-            unsafe { self.cpu.hypercall(self.entry, rcx, first, second) }
-        } else if self.xmm {
-            // SAFETY: as in `fast`; the caller has enabled SSE.
-            unsafe { self.cpu.hypercall_xmm(self.entry, rcx, &registers) }
-        } else {
+        let registers = registers::load(&[parameters]).ok_or(CallError::TooLong)?;
+        // SAFETY: the caller's contract is the same.
+        let result = unsafe { self.call_registers(input, parameters.len(), &registers) }?;
+        Ok(result.status()?)
+    }
+
+    /// As [`Self::xmm_fast`] with `output` in the registers behind those of the input.
+    ///
+    /// The input takes whole pairs of registers, so input rounded up to 16 bytes and output share
+    /// [`XMM_INPUT_MAX_BYTES`] (TLFS, *XMM fast hypercall output*). The output of a call that failed is not read.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::NoXmm`] where the hypervisor lacks one of the features: make the call in memory instead.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::xmm_fast`].
+    pub unsafe fn xmm_fast_output(
+        &self,
+        input: HypercallInput,
+        parameters: &[u8],
+        output: &mut [u8],
+    ) -> Result<(), CallError> {
+        if input.rep_count() != 0 {
+            return Err(CallError::BadReps);
+        }
+        let mut registers = registers::load(&[parameters]).ok_or(CallError::TooLong)?;
+        let offset = registers::output_offset(parameters.len()).ok_or(CallError::TooLong)?;
+        if offset.checked_add(output.len()).is_none_or(|end| end > XMM_INPUT_MAX_BYTES) {
+            return Err(CallError::TooLong);
+        }
+        if !self.xmm_output || parameters.len() > registers::GENERAL_BYTES && !self.xmm_input {
             return Err(CallError::NoXmm);
-        };
-        Ok(HypercallResult(rax).status()?)
+        }
+        let rcx = input.fast().0;
+        // SAFETY: as in `fast`; the caller has enabled SSE.
+        let rax = unsafe { self.cpu.hypercall_xmm_output(self.entry, rcx, &mut registers) };
+        HypercallResult(rax).status()?;
+        registers::unload(registers, parameters.len(), output).ok_or(CallError::TooLong)
     }
 
     /// A simple call with its parameters in memory: `parameters` in, `output` filled.
@@ -141,7 +171,7 @@ impl<C: Cpu> HypercallPage<C> {
         if input.is_fast() || input.rep_count() != 0 {
             return Err(CallError::BadReps);
         }
-        let blocks = buffer.fill(parameters, output.len())?;
+        let blocks = buffer.fill(&[parameters], output.len())?;
         // SAFETY: the page is enabled, and both blocks lie in the buffer's page, which is ours.
         let result = unsafe { self.call_blocks(input, &blocks) };
         result.status()?;
@@ -163,26 +193,61 @@ impl<C: Cpu> HypercallPage<C> {
         parameters: &[u8],
         count: u16,
     ) -> Result<(), (CallError, u16)> {
-        if input.is_fast() || count == 0 || count > REP_MAX {
-            return Err((CallError::BadReps, 0));
-        }
-        let blocks = buffer.fill(parameters, 0).map_err(|error| (error, 0))?;
-        let mut done = 0;
-        while done < count {
+        check_reps(input, count).map_err(|error| (error, 0))?;
+        let blocks = buffer.fill(&[parameters], 0).map_err(|error| (error, 0))?;
+        continue_until_done(count, |done| {
             // SAFETY: the page is enabled, and the block lies in the buffer's page, which is ours.
-            let result = unsafe { self.call_blocks(input.with_reps(count, done), &blocks) };
-            let now_done = result.reps_complete();
-            if now_done < done || now_done > count {
-                return Err((CallError::BadResult, done));
-            }
-            result.status().map_err(|error| (error.into(), now_done))?;
-            if now_done == done {
-                // Success without progress would have us call forever.
-                return Err((CallError::BadResult, done));
-            }
-            done = now_done;
-        }
-        Ok(())
+            Ok(unsafe { self.call_blocks(input.with_reps(count, done), &blocks) })
+        })
+    }
+
+    /// As [`Self::rep_in_memory`] with header and list in registers: [`XMM_INPUT_MAX_BYTES`] in all.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::NoXmm`] where the hypervisor lacks the feature: make the call in memory instead.
+    ///
+    /// # Safety
+    ///
+    /// What the hypervisor does on this call with these parameters is sound; SSE is enabled.
+    pub unsafe fn rep_xmm_fast(
+        &self,
+        input: HypercallInput,
+        parameters: &[u8],
+        count: u16,
+    ) -> Result<(), (CallError, u16)> {
+        check_reps(input, count).map_err(|error| (error, 0))?;
+        let registers = registers::load(&[parameters]).ok_or((CallError::TooLong, 0))?;
+        continue_until_done(count, |done| {
+            let input = input.with_reps(count, done);
+            // SAFETY: the caller's contract is the same.
+            unsafe { self.call_registers(input, parameters.len(), &registers) }
+        })
+    }
+
+    /// A fast call with `bytes` of input in registers.
+    ///
+    /// # Safety
+    ///
+    /// The caller of the call vouches for it; SSE is enabled.
+    unsafe fn call_registers(
+        &self,
+        input: HypercallInput,
+        bytes: usize,
+        registers: &FastRegisters,
+    ) -> Result<HypercallResult, CallError> {
+        let [first, second] = registers.general;
+        let rcx = input.fast().0;
+        let rax = if bytes <= registers::GENERAL_BYTES {
+            // SAFETY: as in `fast`.
+            unsafe { self.cpu.hypercall(self.entry, rcx, first, second) }
+        } else if self.xmm_input {
+            // SAFETY: as in `fast`; the caller has enabled SSE.
+            unsafe { self.cpu.hypercall_xmm(self.entry, rcx, registers) }
+        } else {
+            return Err(CallError::NoXmm);
+        };
+        Ok(HypercallResult(rax))
     }
 
     /// # Safety
@@ -199,6 +264,33 @@ impl<C: Cpu> HypercallPage<C> {
         };
         HypercallResult(rax)
     }
+}
+
+fn check_reps(input: HypercallInput, count: u16) -> Result<(), CallError> {
+    let bad = input.is_fast() || count == 0 || count > REP_MAX;
+    if bad { Err(CallError::BadReps) } else { Ok(()) }
+}
+
+/// Calls with the number of elements done so far, until all `count` are done or something is wrong.
+fn continue_until_done(
+    count: u16,
+    mut call: impl FnMut(u16) -> Result<HypercallResult, CallError>,
+) -> Result<(), (CallError, u16)> {
+    let mut done = 0;
+    while done < count {
+        let result = call(done).map_err(|error| (error, done))?;
+        let now_done = result.reps_complete();
+        if now_done < done || now_done > count {
+            return Err((CallError::BadResult, done));
+        }
+        result.status().map_err(|error| (error.into(), now_done))?;
+        if now_done == done {
+            // Success without progress would have us call forever.
+            return Err((CallError::BadResult, done));
+        }
+        done = now_done;
+    }
+    Ok(())
 }
 
 /// Most elements of one rep call: twelve bits.

@@ -14,6 +14,8 @@
 //! | [`identity`], [`hypercall`] | who we are; calls in registers and in memory |
 //! | [`synic`], [`stimer`] | messages, event flags and timers of a virtual processor |
 //! | [`clock`], [`vp`] | reference time; the processor's number |
+//! | [`tlb`], [`ipi`], [`vp_set`] | flushing and interrupting other processors, sets of them |
+//! | [`idle`] | sleeping with interrupts masked |
 //! | [`spin_wait`], [`lock`] | counting and reporting waits; the locks that do so |
 //! | [`cpu`], [`memory`] | the processor and the shared pages underneath |
 //!
@@ -132,6 +134,8 @@ pub mod cpu;
 pub mod detect;
 pub mod hypercall;
 pub mod identity;
+pub mod idle;
+pub mod ipi;
 pub mod lock;
 pub mod memory;
 pub mod spin_wait;
@@ -140,8 +144,13 @@ mod sync;
 pub mod synic;
 #[cfg(all(test, not(loom)))]
 #[expect(unsafe_code, reason = "enables a hypercall page")]
+mod test_calls;
+#[cfg(all(test, not(loom)))]
+#[expect(unsafe_code, reason = "enables a hypercall page")]
 mod test_platform;
+pub mod tlb;
 pub mod vp;
+pub mod vp_set;
 
 pub use clock::{Clock, ReferenceTscPage};
 pub use cpu::Cpu;
@@ -150,4 +159,8 @@ pub use cpu::X86Cpu;
 pub use detect::{Absence, HyperV};
 pub use hypercall::{CallError, HypercallPage};
 pub use identity::GuestOsId;
+pub use idle::GuestIdle;
+pub use ipi::ClusterIpi;
 pub use memory::{Gpa, HvPage, MappedPage};
+pub use tlb::TlbFlush;
+pub use vp_set::{Targets, VpSet};

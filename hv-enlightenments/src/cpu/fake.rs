@@ -41,6 +41,8 @@ pub struct FakeCall {
 
 /// Decides the result value (RAX) of a hypercall.
 type CallHandler = Arc<dyn Fn(&FakeCall) -> u64 + Send + Sync>;
+/// Decides what XMM output registers hold after a hypercall.
+type OutputHandler = Arc<dyn Fn(&FakeCall) -> FastRegisters + Send + Sync>;
 /// Decides a register's value, given what it would be.
 type MsrFilter = Arc<dyn Fn(u32, u64) -> u64 + Send + Sync>;
 /// Runs before each reading of the time stamp counter, as the hypervisor on another processor would.
@@ -54,6 +56,7 @@ struct State {
     msr_reads: Vec<u32>,
     tsc: u64,
     on_call: Option<CallHandler>,
+    on_output: Option<OutputHandler>,
     on_rdmsr: Option<MsrFilter>,
     on_wrmsr: Option<MsrFilter>,
     on_rdtsc: Option<TscHook>,
@@ -82,6 +85,7 @@ impl FakeCpu {
             msr_reads: Vec::new(),
             tsc: 0,
             on_call: None,
+            on_output: None,
             on_rdmsr: None,
             on_wrmsr: None,
             on_rdtsc: None,
@@ -150,6 +154,11 @@ impl FakeCpu {
         self.state.lock().on_call = Some(Arc::new(handler));
     }
 
+    /// Lets `handler` decide what the registers hold after a call with XMM output; else they stay as they are.
+    pub fn on_output(&self, handler: impl Fn(&FakeCall) -> FastRegisters + Send + Sync + 'static) {
+        self.state.lock().on_output = Some(Arc::new(handler));
+    }
+
     /// Lets `filter` decide what registers read, given number and value.
     pub fn on_rdmsr(&self, filter: impl Fn(u32, u64) -> u64 + Send + Sync + 'static) {
         self.state.lock().on_rdmsr = Some(Arc::new(filter));
@@ -178,6 +187,11 @@ impl FakeCpu {
     /// The registers read so far, in order.
     pub fn msr_reads(&self) -> Vec<u32> {
         self.state.lock().msr_reads.clone()
+    }
+
+    fn check_feature(&self, feature: Features) {
+        let offered = Features::from_bits_retain(self.cpuid(HV_CPUID_FEATURES).edx);
+        assert!(offered.contains(feature), "#UD: no {feature:?}");
     }
 
     fn call(&self, call: FakeCall) -> u64 {
@@ -264,8 +278,23 @@ impl Cpu for FakeCpu {
     }
 
     unsafe fn hypercall_xmm(&self, page: NonNull<u8>, rcx: u64, input: &FastRegisters) -> u64 {
-        let features = Features::from_bits_retain(self.cpuid(HV_CPUID_FEATURES).edx);
-        assert!(features.contains(Features::HYPERCALL_XMM_INPUT), "#UD: no XMM input");
+        self.check_feature(Features::HYPERCALL_XMM_INPUT);
         self.call(FakeCall { page: page.addr().get(), rcx, registers: *input, xmm: true })
+    }
+
+    unsafe fn hypercall_xmm_output(
+        &self,
+        page: NonNull<u8>,
+        rcx: u64,
+        registers: &mut FastRegisters,
+    ) -> u64 {
+        self.check_feature(Features::HYPERCALL_XMM_OUTPUT);
+        let call = FakeCall { page: page.addr().get(), rcx, registers: *registers, xmm: true };
+        let rax = self.call(call);
+        let handler = self.state.lock().on_output.clone();
+        if let Some(handler) = handler {
+            *registers = handler(&call);
+        }
+        rax
     }
 }

@@ -28,7 +28,7 @@ pub struct CpuidResult {
     pub edx: u32,
 }
 
-/// Parameters of a fast call in registers (TLFS, *XMM fast hypercall input*): RDX, R8, XMM0 to XMM5.
+/// Parameters of a fast call in registers (TLFS, *XMM fast hypercall input* and *output*): RDX, R8, XMM0 to XMM5.
 ///
 /// In memory order they are one block of 112 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,6 +79,18 @@ pub trait Cpu {
     ///
     /// As for [`Cpu::hypercall`]; and SSE is enabled.
     unsafe fn hypercall_xmm(&self, page: NonNull<u8>, rcx: u64, input: &FastRegisters) -> u64;
+
+    /// Like [`Cpu::hypercall_xmm`], and leaves what the registers hold afterwards in `registers`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Cpu::hypercall_xmm`].
+    unsafe fn hypercall_xmm_output(
+        &self,
+        page: NonNull<u8>,
+        rcx: u64,
+        registers: &mut FastRegisters,
+    ) -> u64;
 }
 
 impl<C: Cpu + ?Sized> Cpu for &C {
@@ -108,5 +120,15 @@ impl<C: Cpu + ?Sized> Cpu for &C {
     unsafe fn hypercall_xmm(&self, page: NonNull<u8>, rcx: u64, input: &FastRegisters) -> u64 {
         // SAFETY: the caller keeps the same contract.
         unsafe { (**self).hypercall_xmm(page, rcx, input) }
+    }
+
+    unsafe fn hypercall_xmm_output(
+        &self,
+        page: NonNull<u8>,
+        rcx: u64,
+        registers: &mut FastRegisters,
+    ) -> u64 {
+        // SAFETY: the caller keeps the same contract.
+        unsafe { (**self).hypercall_xmm_output(page, rcx, registers) }
     }
 }

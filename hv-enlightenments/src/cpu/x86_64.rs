@@ -90,6 +90,43 @@ impl Cpu for X86Cpu {
         }
         rax
     }
+
+    unsafe fn hypercall_xmm_output(
+        &self,
+        page: NonNull<u8>,
+        rcx: u64,
+        registers: &mut FastRegisters,
+    ) -> u64 {
+        let rax: u64;
+        let (mut rdx, mut r8) = (registers.general[0], registers.general[1]);
+        // SAFETY: as in `hypercall_xmm`; the block is also fit to store to, and RSI, which the convention
+        // preserves, has its address.
+        unsafe {
+            asm!(
+                "movaps xmm0, [rsi]",
+                "movaps xmm1, [rsi + 16]",
+                "movaps xmm2, [rsi + 32]",
+                "movaps xmm3, [rsi + 48]",
+                "movaps xmm4, [rsi + 64]",
+                "movaps xmm5, [rsi + 80]",
+                "call {page}",
+                "movaps [rsi], xmm0",
+                "movaps [rsi + 16], xmm1",
+                "movaps [rsi + 32], xmm2",
+                "movaps [rsi + 48], xmm3",
+                "movaps [rsi + 64], xmm4",
+                "movaps [rsi + 80], xmm5",
+                page = in(reg) page.as_ptr(),
+                in("rsi") registers.xmm.as_mut_ptr(),
+                inlateout("rcx") rcx => _,
+                inlateout("rdx") rdx,
+                inlateout("r8") r8,
+                lateout("rax") rax,
+                clobber_abi("win64"));
+        }
+        registers.general = [rdx, r8];
+        rax
+    }
 }
 
 #[cfg(all(test, not(loom)))]

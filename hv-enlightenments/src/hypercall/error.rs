@@ -47,8 +47,10 @@ pub enum CallError {
     Status(HvError),
     /// Not called: the parameters do not fit in the page or the registers.
     TooLong,
-    /// Not called: the hypervisor does not take XMM registers.
+    /// Not called: the hypervisor does not take, or does not return, XMM registers.
     NoXmm,
+    /// Not called: the parameters need a [`super::CallBuffer`], and there was none.
+    NoBuffer,
     /// Not called: a rep call of no elements, or a rep call where none belongs.
     BadReps,
     /// The hypervisor claims an impossible number of elements done.
@@ -66,7 +68,8 @@ impl fmt::Display for CallError {
         match self {
             Self::Status(error) => error.fmt(f),
             Self::TooLong => f.write_str("parameters too long for the hypercall"),
-            Self::NoXmm => f.write_str("the hypervisor takes no parameters in XMM registers"),
+            Self::NoXmm => f.write_str("the hypervisor has no hypercalls with XMM registers"),
+            Self::NoBuffer => f.write_str("the hypercall needs a page for its parameters"),
             Self::BadReps => f.write_str("bad number of elements for the hypercall"),
             Self::BadResult => f.write_str("the hypervisor claims impossible progress"),
         }

@@ -179,6 +179,77 @@ fn xmm_calls_are_not_made_where_they_would_fault_or_not_fit() {
     assert!(cpu.calls().is_empty());
 }
 
+const XMM_BOTH: Features = Features::HYPERCALL_XMM_INPUT.union(Features::HYPERCALL_XMM_OUTPUT);
+
+/// What the registers hold after a call: their numbers, in both halves.
+fn numbered() -> FastRegisters {
+    FastRegisters {
+        general: [1, 2],
+        xmm: core::array::from_fn(|n| [3 + 2 * n as u64, 4 + 2 * n as u64]),
+    }
+}
+
+#[test]
+fn xmm_output_lies_behind_the_input_from_the_next_pair_of_registers_on() {
+    // The example of the TLFS (*XMM fast hypercall output*): 20 bytes of input leave 80 for output, from XMM1 on.
+    let (cpu, page) = enabled(XMM_BOTH);
+    cpu.on_output(|_| numbered());
+    let mut output = [0; 80];
+    // SAFETY: the fake does nothing on a call.
+    unsafe { page.xmm_fast_output(HypercallInput::new(0x50), &[0xAA; 20], &mut output) }.unwrap();
+    let words: Vec<_> = output.chunks_exact(8).map(|word| word[0]).collect();
+    assert_eq!(words, [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
+    let call = cpu.calls()[0];
+    assert_eq!((call.rcx, call.registers.xmm[0]), (0x1_0050, [0xAAAA_AAAA, 0]));
+}
+
+#[test]
+fn output_without_input_begins_in_rdx() {
+    // HvExtCallQueryCapabilities: no input, 8 bytes of output. It takes no XMM input.
+    let (cpu, page) = enabled(Features::HYPERCALL_XMM_OUTPUT);
+    cpu.on_output(|_| numbered());
+    let mut output = [0; 8];
+    // SAFETY: the fake does nothing on a call.
+    unsafe { page.xmm_fast_output(HypercallInput::new(0x8001), &[], &mut output) }.unwrap();
+    assert_eq!(u64::from_le_bytes(output), 1);
+}
+
+#[test]
+fn xmm_output_is_not_asked_for_where_it_would_fault_or_not_fit() {
+    let input = HypercallInput::new(0x50);
+    for (features, bytes) in [
+        (Features::HYPERCALL_XMM_INPUT, 8),
+        (Features::HYPERCALL_XMM_OUTPUT, 17),
+        (Features::empty(), 0),
+    ] {
+        let (cpu, page) = enabled(features);
+        // SAFETY: the fake does nothing on a call.
+        let result = unsafe { page.xmm_fast_output(input, &vec![0; bytes], &mut [0; 8]) };
+        assert_eq!(result, Err(CallError::NoXmm));
+        assert!(cpu.calls().is_empty());
+    }
+    let (cpu, page) = enabled(XMM_BOTH);
+    for (bytes, output) in [(0, 113), (1, 97), (97, 1), (113, 0), (112, 1)] {
+        let mut output = vec![0; output];
+        // SAFETY: the fake does nothing on a call.
+        let result = unsafe { page.xmm_fast_output(input, &vec![0; bytes], &mut output) };
+        assert_eq!(result, Err(CallError::TooLong), "{bytes} in, {} out", output.len());
+    }
+    assert!(cpu.calls().is_empty());
+}
+
+#[test]
+fn xmm_output_of_a_failed_call_is_not_read() {
+    let (cpu, page) = enabled(XMM_BOTH);
+    cpu.on_output(|_| numbered());
+    cpu.on_call(|_| 5);
+    let mut output = [0xEE; 8];
+    // SAFETY: the fake does nothing on a call.
+    let result = unsafe { page.xmm_fast_output(HypercallInput::new(0x50), &[], &mut output) };
+    assert_eq!(result, Err(CallError::Status(HvError::INVALID_PARAMETER)));
+    assert_eq!(output, [0xEE; 8]);
+}
+
 /// Lets a handler read and write the buffer behind its physical address.
 fn memory_of(buffer: &CallBuffer) -> usize {
     buffer.page.address().addr().get()
@@ -308,6 +379,25 @@ fn impossible_progress_ends_a_rep_call() {
 }
 
 #[test]
+fn a_rep_call_in_registers_is_continued_alike() {
+    let (cpu, page) = enabled(Features::HYPERCALL_XMM_INPUT);
+    cpu.on_call(|call| u64::from((HypercallInput(call.rcx).rep_start() + 2).min(5)) << 32);
+    let input = HypercallInput::new(3);
+    // SAFETY: the fake does nothing on a call.
+    unsafe { page.rep_xmm_fast(input, &[7; 64], 5) }.unwrap();
+    assert_eq!(starts(cpu), [0, 2, 4]);
+    assert!(cpu.calls().iter().all(|call| HypercallInput(call.rcx).is_fast() && call.xmm));
+    // SAFETY: as above.
+    let result = unsafe { page.rep_xmm_fast(input, &[7; 113], 5) };
+    assert_eq!(result, Err((CallError::TooLong, 0)));
+    // SAFETY: as above.
+    assert_eq!(unsafe { page.rep_xmm_fast(input, &[7; 8], 0) }, Err((CallError::BadReps, 0)));
+    let (_, page) = enabled(Features::empty());
+    // SAFETY: as above.
+    assert_eq!(unsafe { page.rep_xmm_fast(input, &[7; 64], 5) }, Err((CallError::NoXmm, 0)));
+}
+
+#[test]
 fn errors_name_what_failed() {
     assert_eq!(
         CallError::from(HvError::INVALID_ALIGNMENT).to_string(),
@@ -338,7 +428,7 @@ proptest! {
 
     #[test]
     fn any_parameters_lie_inside_the_page(input in 0_usize..5000, output in 0_usize..5000) {
-        match buffer().fill(&vec![0; input], output) {
+        match buffer().fill(&[&vec![0; input]], output) {
             Ok(blocks) => {
                 prop_assert!(blocks.output_offset >= input);
                 prop_assert!(blocks.output_offset.is_multiple_of(8));

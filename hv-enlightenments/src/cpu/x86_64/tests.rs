@@ -7,7 +7,7 @@ use super::*;
 
 // Stand-ins for a hypercall page. Both destroy every register that the Microsoft x64 convention calls volatile.
 global_asm!(
-    ".globl enl_test_registers, enl_test_page, enl_test_xmm_page",
+    ".globl enl_test_registers, enl_test_page, enl_test_xmm_page, enl_test_output_page",
     ".pushsection .bss",
     ".p2align 4",
     "enl_test_registers: .zero 120",
@@ -47,11 +47,28 @@ global_asm!(
     "and rax, 15",
     "enl_test_destroy",
     "ret",
+    // Returns its own input value and doubles each register that may hold output.
+    "enl_test_output_page:",
+    "mov rax, rcx",
+    "add rdx, rdx",
+    "add r8, r8",
+    "paddq xmm0, xmm0",
+    "paddq xmm1, xmm1",
+    "paddq xmm2, xmm2",
+    "paddq xmm3, xmm3",
+    "paddq xmm4, xmm4",
+    "paddq xmm5, xmm5",
+    "mov r9, -1",
+    "mov r10, -1",
+    "mov r11, -1",
+    "mov rcx, -1",
+    "ret",
 );
 
 unsafe extern "C" {
     safe static enl_test_page: u8;
     safe static enl_test_xmm_page: u8;
+    safe static enl_test_output_page: u8;
     safe static enl_test_registers: [AtomicU64; 15];
 }
 
@@ -84,6 +101,21 @@ fn an_xmm_hypercall_loads_all_registers_in_memory_order() {
     let seen: [u64; 15] = core::array::from_fn(|n| enl_test_registers[n].load(Ordering::Relaxed));
     assert_eq!(seen[..14], core::array::from_fn::<_, 14, _>(|n| word(n as u64 + 1)));
     assert_eq!(seen[14], 0x1_0003);
+}
+
+#[test]
+fn an_xmm_hypercall_with_output_stores_all_registers_in_memory_order() {
+    let page = NonNull::from(&enl_test_output_page);
+    let word = |n: u64| 0x0101_0101_0101_0101 * n;
+    let mut registers = FastRegisters {
+        general: [word(1), word(2)],
+        xmm: core::array::from_fn(|n| [word(3 + 2 * n as u64), word(4 + 2 * n as u64)]),
+    };
+    // SAFETY: the page is code that changes the registers.
+    let rax = unsafe { cpu().hypercall_xmm_output(page, 0x1_8001, &mut registers) };
+    assert_eq!(rax, 0x1_8001);
+    let seen = registers.general.iter().chain(registers.xmm.as_flattened());
+    assert!(seen.copied().eq((1..=14).map(|n| 2 * word(n))), "{registers:x?}");
 }
 
 #[test]
