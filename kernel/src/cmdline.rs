@@ -7,8 +7,17 @@ use log::LevelFilter;
 use crate::MAX_VPS;
 
 /// The locks of the spin-wait study.
-pub const LOCK_NAMES: [&str; 6] =
-    ["spin", "tas", "ticket", "spin-enlightened", "tas-enlightened", "ticket-enlightened"];
+pub const LOCK_NAMES: [&str; 9] = [
+    "spin",
+    "tas",
+    "ticket",
+    "mcs",
+    "spin-enlightened",
+    "tas-enlightened",
+    "ticket-enlightened",
+    "mcs-enlightened",
+    "mcs-notifying",
+];
 
 /// Which console to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,7 +323,7 @@ impl<'a> Pair<'a> {
             None => Ok(value),
             Some(word) => Err(self.bad(
                 word,
-                "spin, tas, ticket, each alone or with -enlightened, with @VPS or not, commas between",
+                "spin, tas, ticket, mcs, each alone or with -enlightened, with @VPS or not, commas between",
             )),
         }
     }

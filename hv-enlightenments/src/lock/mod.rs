@@ -19,9 +19,9 @@
 /// Whoever uses it says why the lock excludes.
 #[cfg(all(feature = "lock_api", not(loom)))]
 macro_rules! impl_raw_mutex {
-    ($lock:ident) => {
+    ($lock:ident, $strategy:ident) => {
         // SAFETY: the lock excludes, as its own module says where it uses this.
-        unsafe impl<W: SpinWait> lock_api::RawMutex for $lock<W> {
+        unsafe impl<W: $strategy> lock_api::RawMutex for $lock<W> {
             const INIT: Self = Self::new();
             type Guard = lock_api::GuardSend;
 
@@ -52,6 +52,7 @@ macro_rules! impl_raw_mutex {
 #[cfg(all(feature = "lock_api", not(loom)))]
 use impl_raw_mutex;
 
+mod mcs;
 #[cfg(feature = "spin")]
 mod relax;
 mod tas;
@@ -60,6 +61,7 @@ mod ticket;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub use mcs::RawMcsLock;
 #[cfg(feature = "spin")]
 pub use relax::Relax;
 pub use tas::RawTasLock;
@@ -68,6 +70,10 @@ pub use ticket::RawTicketLock;
 /// A mutex on [`RawTasLock`].
 #[cfg(all(feature = "lock_api", not(loom)))]
 pub type TasLock<T, W> = lock_api::Mutex<RawTasLock<W>, T>;
+
+/// A mutex on [`RawMcsLock`].
+#[cfg(all(feature = "lock_api", not(loom)))]
+pub type McsLock<T, W> = lock_api::Mutex<RawMcsLock<W>, T>;
 
 /// A mutex on [`RawTicketLock`].
 #[cfg(all(feature = "lock_api", not(loom)))]

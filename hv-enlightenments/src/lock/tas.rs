@@ -86,4 +86,4 @@ impl<W> Default for RawTasLock<W> {
 
 #[cfg(all(feature = "lock_api", not(loom)))]
 // SAFETY: only one caller between `try_acquire`'s success and `release` (checked with loom).
-super::impl_raw_mutex!(RawTasLock);
+super::impl_raw_mutex!(RawTasLock, SpinWait);

@@ -9,7 +9,7 @@ use std::thread;
 use lock_api::{RawMutex, RawMutexFair};
 
 use super::*;
-use crate::spin_wait::{Bare, Enlightened, Plain, SpinWait};
+use crate::spin_wait::{Bare, Enlightened, Idling, Plain, QueueWait, SpinWait};
 use crate::test_platform::test_platform;
 
 /// A strategy of which nothing may be used.
@@ -33,6 +33,22 @@ impl SpinWait for Untouchable {
     }
 }
 
+impl QueueWait for Untouchable {
+    const IDLES: bool = true;
+
+    fn this_vp() -> u32 {
+        panic!("an uncontended lock asked for the processor")
+    }
+
+    fn idle_unless(_ready: impl Fn() -> bool) -> bool {
+        panic!("an uncontended lock idled")
+    }
+
+    fn kick(_vp: u32) {
+        panic!("an uncontended lock kicked")
+    }
+}
+
 fn lock_and_unlock<R: RawMutex>() {
     let lock = lock_api::Mutex::<R, u32>::new(0);
     for expected in 0..1000 {
@@ -51,6 +67,7 @@ fn lock_and_unlock<R: RawMutex>() {
 fn an_uncontended_lock_runs_none_of_the_strategys_code() {
     lock_and_unlock::<RawTasLock<Untouchable>>();
     lock_and_unlock::<RawTicketLock<Untouchable>>();
+    lock_and_unlock::<RawMcsLock<Untouchable>>();
 }
 
 #[cfg(feature = "spin")]
@@ -65,9 +82,11 @@ fn an_uncontended_lock_of_spin_runs_none_of_the_strategys_code() {
 fn locks_live_in_statics() {
     static TAS: TasLock<u32, Bare> = TasLock::new(1);
     static TICKET: TicketLock<u32, Bare> = TicketLock::new(2);
-    assert_eq!(*TAS.lock() + *TICKET.lock(), 3);
+    static MCS: McsLock<u32, Bare> = McsLock::new(4);
+    assert_eq!(*TAS.lock() + *TICKET.lock() + *MCS.lock(), 7);
     assert_eq!(size_of::<RawTasLock<Bare>>(), 1);
     assert_eq!(size_of::<RawTicketLock<Bare>>(), 8);
+    assert_eq!(size_of::<RawMcsLock<Bare>>(), 16);
 }
 
 #[test]
@@ -233,4 +252,29 @@ fn a_ticket_lock_serves_in_order_of_arrival() {
     });
     assert_eq!(order.into_inner().unwrap(), Vec::from_iter(0..16));
     assert_eq!(lock.queue_length(), 0);
+}
+
+fn yielding(_call: &crate::cpu::fake::FakeCall) -> u64 {
+    thread::yield_now();
+    0
+}
+
+#[test]
+fn threads_exclude_one_another_in_a_queue() {
+    test_platform!(Kernel);
+    Kernel::enable(64);
+    CPU.on_call(yielding);
+    race::<RawMcsLock<Enlightened<Kernel>>>(25_000, || Kernel::calls().len() >= 10);
+    let counts = Kernel::counts();
+    assert_eq!(counts.notifications, Kernel::calls().len() as u64);
+    assert_eq!(Kernel::idle_counts().idles, 0);
+}
+
+#[test]
+fn threads_exclude_one_another_in_an_idling_queue_and_all_wake() {
+    test_platform!(Kernel);
+    Kernel::enable(64);
+    race::<RawMcsLock<Idling<Kernel>>>(500_000, || Kernel::idling_now() as u64 == THREADS);
+    assert!(Kernel::calls().is_empty(), "a processor that can idle need not tell");
+    assert!(Kernel::idle_counts().kicks > 0);
 }

@@ -123,7 +123,7 @@ impl<W> Default for RawTicketLock<W> {
 
 #[cfg(all(feature = "lock_api", not(loom)))]
 // SAFETY: only one ticket is served at a time, until `release` (checked with loom).
-super::impl_raw_mutex!(RawTicketLock);
+super::impl_raw_mutex!(RawTicketLock, SpinWait);
 
 #[cfg(all(feature = "lock_api", not(loom)))]
 // SAFETY: `unlock` already hands the lock to whoever waits longest.

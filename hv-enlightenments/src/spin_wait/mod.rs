@@ -8,12 +8,14 @@
 //!
 //! - [`SpinPlatform`]: what a kernel supplies, two functions: the counters of this processor, the notifier
 //! - [`SpinWait`]: a strategy, chosen by type because a lock in a `static` holds no references:
-//!   [`Enlightened`] counts and notifies, [`Plain`] only counts, [`Bare`] does neither
+//!   [`Enlightened`] counts and notifies, [`Plain`] only counts, [`Bare`] does neither, and in locks with a queue
+//!   [`Idling`] gives the processor back, for which the kernel supplies a [`ParkPlatform`]
 //! - [`Waiter`]: one wait, from the first failed attempt to the acquisition
 //!
 //! Nothing here blocks, allocates, takes a lock or depends on the interrupt flag: it may run in interrupt
 //! handlers, and an interrupt handler may wait in the middle of another wait.
 
+mod idle;
 mod notifier;
 mod stats;
 mod waiter;
@@ -22,8 +24,9 @@ mod waiter;
 #[cfg(not(loom))]
 mod tests;
 
+pub use idle::{DEFAULT_IDLE_AFTER, Idling, ParkPlatform, QueueWait, VP_LIMIT};
 pub use notifier::{LongSpinNotifier, SpinThreshold};
-pub use stats::{SpinCounts, SpinStats};
+pub use stats::{IdleCounts, SpinCounts, SpinStats};
 pub use waiter::Waiter;
 
 use core::marker::PhantomData;

@@ -12,6 +12,8 @@ pub struct SpinStats {
     rounds: AtomicU64,
     unbounded_rounds: AtomicU64,
     notifications: AtomicU64,
+    idles: AtomicU64,
+    kicks: AtomicU64,
 }
 
 impl SpinStats {
@@ -21,6 +23,8 @@ impl SpinStats {
             rounds: AtomicU64::new(0),
             unbounded_rounds: AtomicU64::new(0),
             notifications: AtomicU64::new(0),
+            idles: AtomicU64::new(0),
+            kicks: AtomicU64::new(0),
         }
     }
 
@@ -30,6 +34,14 @@ impl SpinStats {
         SpinCounts {
             iterations: self.rounds.load(Ordering::Relaxed).wrapping_add(unbounded),
             notifications: self.notifications.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How often the processor has idled in a wait, and woken others from theirs.
+    pub fn idle_counts(&self) -> IdleCounts {
+        IdleCounts {
+            idles: self.idles.load(Ordering::Relaxed),
+            kicks: self.kicks.load(Ordering::Relaxed),
         }
     }
 
@@ -43,6 +55,33 @@ impl SpinStats {
 
     pub(super) fn add_notification(&self) {
         self.notifications.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_idle(&self) {
+        self.idles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_kick(&self) {
+        self.kicks.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What [`SpinStats`] counted of idling ([`super::Idling`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IdleCounts {
+    /// Times this processor idled in a wait.
+    pub idles: u64,
+    /// Times it kicked another, on handing it a lock that it idled for.
+    pub kicks: u64,
+}
+
+impl IdleCounts {
+    /// What was added since `earlier` counts of the same processor.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            idles: self.idles.wrapping_sub(earlier.idles),
+            kicks: self.kicks.wrapping_sub(earlier.kicks),
+        }
     }
 }
 

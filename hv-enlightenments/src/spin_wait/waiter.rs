@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use super::SpinWait;
+use super::{QueueWait, SpinWait};
 use crate::sync::spin_loop;
 
 /// One wait, from the first failed attempt until it is dropped.
@@ -37,25 +37,47 @@ impl<W: SpinWait> Waiter<W> {
 
     /// One round: call it each time a look at the lock finds it still held.
     pub fn relax(&mut self) {
-        spin_loop();
-        self.pending += 1;
-        if self.pending >= self.limit {
-            self.limit_reached();
+        if self.round() {
+            self.tell();
         }
     }
 
+    /// One round of which the strategy is not told. Whether the limit was reached.
+    pub(crate) fn round(&mut self) -> bool {
+        spin_loop();
+        self.pending += 1;
+        let reached = self.pending >= self.limit;
+        if reached {
+            self.flush();
+        }
+        reached
+    }
+
     #[cold]
-    fn limit_reached(&mut self) {
-        self.flush();
+    fn tell(&mut self) {
         W::limit_reached(self.counted);
         // The threshold may have changed meanwhile.
         self.limit = W::limit();
     }
 
+    #[cold]
     fn flush(&mut self) {
         W::count(self.pending);
         self.counted = self.counted.saturating_add(self.pending);
         self.pending = 0;
+    }
+}
+
+impl<W: QueueWait> Waiter<W> {
+    /// The limit was reached: idles unless `ready`, or tells the hypervisor where idling is impossible. Whether it
+    /// idled.
+    #[cold]
+    pub(crate) fn idle_unless(&mut self, ready: impl Fn() -> bool) -> bool {
+        let idled = W::IDLES && W::idle_unless(ready);
+        if !idled {
+            self.tell();
+        }
+        idled
     }
 }
 

@@ -11,7 +11,7 @@ use hv_abi::host::{
 };
 use hv_abi::msr::HV_X64_MSR_VP_RUNTIME;
 use hv_enlightenments::detect::EnlightenHost;
-use hv_enlightenments::spin_wait::{LongSpinNotifier, SpinPlatform, SpinStats};
+use hv_enlightenments::spin_wait::{LongSpinNotifier, ParkPlatform, SpinPlatform, SpinStats};
 use hv_enlightenments::{
     Absence, Gpa, GuestOsId, HvPage, HyperV, HypercallPage, MappedPage, X86Cpu,
 };
@@ -20,7 +20,7 @@ use x86_64::instructions::port::Port;
 use x86_64::registers::model_specific::Msr;
 
 use super::cpu::CPU;
-use super::vp;
+use super::{jobs, vp};
 
 /// Who we tell the hypervisor we are.
 pub(crate) const IDENTITY: GuestOsId = GuestOsId::open_source(1, 0);
@@ -107,6 +107,22 @@ pub(crate) fn vp_runtime_100ns() -> Option<u64> {
     let tells = interface().is_some_and(|hv| hv.privileges().contains(Privileges::VP_RUNTIME));
     // SAFETY: the hypervisor says that the register is there; reading it has no effect.
     tells.then(|| unsafe { Msr::new(HV_X64_MSR_VP_RUNTIME).read() })
+}
+
+impl ParkPlatform for Kernel {
+    fn this_vp() -> u32 {
+        vp::current_index()
+    }
+
+    fn idle_unless(ready: impl Fn() -> bool) -> bool {
+        jobs::idle_unless(ready)
+    }
+
+    fn kick(vp: u32) {
+        if let Some(vp) = vp::get(vp as usize) {
+            jobs::wake(vp);
+        }
+    }
 }
 
 fn port(feature: HostFeatures, offset: u16) -> Option<u16> {

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use kernel::MAX_VPS;
 use spin::mutex::SpinMutex;
+use x86_64::instructions::interrupts;
 
 use super::interrupts::WAKE_VECTOR;
 use super::vp::{self, Vp};
@@ -51,19 +52,33 @@ fn wait_patiently(patience: u32, condition: impl Fn() -> bool) {
 
 /// Waits, halted, until `condition` holds. Whoever makes it true calls [`wake`] afterwards.
 pub(crate) fn halt_until(condition: impl Fn() -> bool) {
-    let index = vp::current_index() as usize;
-    x86_64::instructions::interrupts::without_interrupts(|| {
-        loop {
-            // SeqCst on both sides: either we see the condition, or the waker sees that we halt.
-            HALTED[index].store(true, Ordering::SeqCst);
-            core::sync::atomic::fence(Ordering::SeqCst);
-            if condition() {
-                break;
-            }
-            cpu::wait_for_interrupt();
+    interrupts::without_interrupts(|| {
+        while !condition() {
+            idle_unless_masked(&condition, cpu::wait_for_interrupt);
         }
-        HALTED[index].store(false, Ordering::SeqCst);
     });
+}
+
+/// Idles this processor until [`wake`] or any interrupt, unless `ready`. Whether it could: not with interrupts
+/// off, as in a handler, where only the hypervisor could end it.
+pub(crate) fn idle_unless(ready: impl Fn() -> bool) -> bool {
+    let possible = interrupts::are_enabled();
+    if possible {
+        interrupts::without_interrupts(|| idle_unless_masked(&ready, cpu::wait_for_interrupt));
+    }
+    possible
+}
+
+/// With interrupts off: makes known that this processor idles, looks, idles by `rest`.
+fn idle_unless_masked(ready: &impl Fn() -> bool, rest: fn()) {
+    let index = vp::current_index() as usize;
+    // SeqCst on both sides: either we see the condition, or the waker sees that we halt.
+    HALTED[index].store(true, Ordering::SeqCst);
+    core::sync::atomic::fence(Ordering::SeqCst);
+    if !ready() {
+        rest();
+    }
+    HALTED[index].store(false, Ordering::SeqCst);
 }
 
 /// Makes a processor look at its condition again, if it halts for one.

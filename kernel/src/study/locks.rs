@@ -1,7 +1,7 @@
 //! The locks that compete, each plain and enlightened, around the same counter.
 
-use hv_enlightenments::lock::{Relax, TasLock, TicketLock};
-use hv_enlightenments::spin_wait::{Enlightened, Plain};
+use hv_enlightenments::lock::{McsLock, Relax, TasLock, TicketLock};
+use hv_enlightenments::spin_wait::{Enlightened, Idling, Plain};
 use spin::mutex::SpinMutex;
 
 use super::workload::{self, Protected};
@@ -52,7 +52,10 @@ contenders! {
     "spin": SPIN = SpinMutex<Protected, Relax<Plain<Kernel>>>;
     "tas": TAS = TasLock<Protected, Plain<Kernel>>;
     "ticket": TICKET = TicketLock<Protected, Plain<Kernel>>;
+    "mcs": MCS = McsLock<Protected, Plain<Kernel>>;
     "spin-enlightened": SPIN_ENLIGHTENED = SpinMutex<Protected, Relax<Enlightened<Kernel>>>;
     "tas-enlightened": TAS_ENLIGHTENED = TasLock<Protected, Enlightened<Kernel>>;
     "ticket-enlightened": TICKET_ENLIGHTENED = TicketLock<Protected, Enlightened<Kernel>>;
+    "mcs-enlightened": MCS_ENLIGHTENED = McsLock<Protected, Idling<Kernel>>;
+    "mcs-notifying": MCS_NOTIFYING = McsLock<Protected, Enlightened<Kernel>>;
 }
