@@ -1,5 +1,6 @@
 //! The command line: options, their help, exit codes.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::check::{self, KVM_DEVICE};
-use crate::config::{CpuList, MachineConfig, Policy, RamSize, SpinThreshold, VpCount};
+use crate::config::{CpuList, MachineConfig, ModuleFile, Policy, RamSize, SpinThreshold, VpCount};
 use crate::emulated::Output;
 use crate::error::{CODE_BAD_INPUT, HostError};
 use crate::loader::BootProtocolChoice;
@@ -33,6 +34,7 @@ Examples:
       --cmdline 'study=spin-enlightened' --report out.json --timeout 60
   hypervisor-host run --kernel vmlinuz --initrd initrd.img --memory 512M \\
       --cmdline 'console=ttyS0 panic=-1'
+  hypervisor-host run --test-devices --kernel hyperv_synic.flat --vps 2
   hypervisor-host check";
 
 const RUN_HELP: &str = "\
@@ -61,12 +63,16 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Kernel: an ELF file (PVH or Linux 64-bit protocol) or a Linux bzImage
+    /// Kernel: an ELF file (PVH, Multiboot 1 or Linux 64-bit protocol), a flat Multiboot image or a
+    /// Linux bzImage
     #[arg(long, value_name = "FILE")]
     kernel: PathBuf,
     /// Initial RAM disk for the kernel
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
+    /// A further module for a Multiboot kernel, with words for it after a comma; may be repeated
+    #[arg(long = "module", value_name = "FILE[,TEXT]")]
+    modules: Vec<OsString>,
     /// Command line for the kernel
     #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
     cmdline: String,
@@ -98,6 +104,10 @@ struct RunArgs {
     /// End the machine after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     timeout: Option<Duration>,
+    /// Give the machine the devices that kvm-unit-tests and their like use: fw_cfg at port 0x510,
+    /// interrupt lines at 0x2000, ports 0xE0 to 0xE3 and memory at 0xFF000000 that keep what is written
+    #[arg(long)]
+    test_devices: bool,
     /// Say on standard error what the host does
     #[arg(long, short)]
     verbose: bool,
@@ -128,6 +138,7 @@ impl RunArgs {
         MachineConfig {
             kernel: self.kernel,
             initrd: self.initrd,
+            modules: self.modules.iter().map(|it| ModuleFile::from_option(it)).collect(),
             cmdline: self.cmdline,
             vps: self.vps,
             ram: self.memory,
@@ -138,6 +149,7 @@ impl RunArgs {
             hyperv: self.hyperv == Switch::On,
             report: self.report,
             timeout: self.timeout,
+            test_devices: self.test_devices,
             verbose: self.verbose,
             kvm_device: self.kvm_device,
         }
@@ -267,13 +279,15 @@ mod tests {
     #[test]
     fn all_options_of_the_interface_are_there() {
         let text = "--kernel k --initrd i --cmdline -x --vps 4 --memory 1G --cpus 0-1 --policy directed \
-                    --spin-threshold never --boot linux64 --hyperv off --report r --timeout 1.5 --verbose";
+                    --spin-threshold never --boot multiboot --module m,x --test-devices --hyperv off \
+                    --report r --timeout 1.5 --verbose";
         let config = parse(&text.split_whitespace().collect::<Vec<_>>()).unwrap();
         assert_eq!(config.cmdline, "-x");
         assert_eq!(config.cpus.as_slice(), [0, 1]);
         assert_eq!(config.spin_threshold.0, u32::MAX);
         assert_eq!(config.timeout, Some(Duration::from_millis(1500)));
-        assert!(!config.hyperv && config.verbose);
+        assert_eq!((config.modules[0].text.as_str(), config.modules.len()), ("x", 1));
+        assert!(!config.hyperv && config.verbose && config.test_devices);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! [`MachineConfig`] is the library's way in; the command line fills one. The parsers for sizes and
 //! processor lists live here because their limits do.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -25,10 +27,12 @@ const MAX_HOST_CPU: usize = 1023;
 /// A machine to run.
 #[derive(Debug, Clone)]
 pub struct MachineConfig {
-    /// The kernel image: PVH or Linux ELF, or a bzImage.
+    /// The kernel image: PVH, Linux or Multiboot ELF, a flat Multiboot image, or a bzImage.
     pub kernel: PathBuf,
-    /// An initial RAM disk for the kernel.
+    /// An initial RAM disk for the kernel; the first module of a Multiboot kernel.
     pub initrd: Option<PathBuf>,
+    /// Further modules of a Multiboot kernel.
+    pub modules: Vec<ModuleFile>,
     /// The kernel's command line.
     pub cmdline: String,
     /// Number of virtual processors.
@@ -49,10 +53,32 @@ pub struct MachineConfig {
     pub report: Option<PathBuf>,
     /// The machine is ended after this long.
     pub timeout: Option<Duration>,
+    /// Whether the machine has the devices of test kernels ([`crate::emulated::testdev`]).
+    pub test_devices: bool,
     /// Say on standard error what the host does.
     pub verbose: bool,
     /// The KVM device.
     pub kvm_device: PathBuf,
+}
+
+/// A file for a Multiboot kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Words for the kernel, which go after the path in the module's string.
+    pub text: String,
+}
+
+impl ModuleFile {
+    /// Takes `FILE` or `FILE,TEXT` apart; a comma in the file's name can't be told.
+    pub fn from_option(option: &OsStr) -> Self {
+        let bytes = option.as_bytes();
+        let comma = bytes.iter().position(|&byte| byte == b',').unwrap_or(bytes.len());
+        let (path, text) = bytes.split_at(comma);
+        let text = String::from_utf8_lossy(text.strip_prefix(b",").unwrap_or_default());
+        Self { path: OsStr::from_bytes(path).into(), text: text.into_owned() }
+    }
 }
 
 /// What the host does when a guest notifies it of a long spin wait.
@@ -292,6 +318,17 @@ mod tests {
             assert!(matches!(ram(text), Err(ConfigError::RamSyntax(_))), "{text}");
         }
         assert!(matches!(ram("4194305"), Err(ConfigError::RamNotPages(_))));
+    }
+
+    #[test]
+    fn a_modules_text_follows_the_first_comma() {
+        let module = |option: &str| {
+            let module = ModuleFile::from_option(option.as_ref());
+            (module.path.to_str().unwrap().to_owned(), module.text)
+        };
+        assert_eq!(module("a/b.bin"), ("a/b.bin".into(), String::new()));
+        assert_eq!(module("env,x=1 y,z"), ("env".into(), "x=1 y,z".into()));
+        assert_eq!(module(",x"), (String::new(), "x".into()));
     }
 
     #[test]

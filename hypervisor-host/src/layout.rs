@@ -54,6 +54,14 @@ pub const COMMAND_LINE_MAX_BYTES: usize = 0x1_0000;
 /// First address of low memory that the host writes nothing to.
 pub const LOW_RESERVED_END: u64 = 0x3_0000;
 
+/// What a Multiboot kernel is handed: descriptor table, information, modules, memory map, strings. Such
+/// kernels may be linked at low addresses, so it lies as high as low memory allows.
+pub const MULTIBOOT_DATA: GuestAddress = GuestAddress(0x9_0000);
+/// End of the data at [`MULTIBOOT_DATA`].
+pub const MULTIBOOT_DATA_END: u64 = 0x9_F000;
+/// The GDT that a VP starts with under Multiboot.
+pub const MULTIBOOT_GDT: GuestAddress = MULTIBOOT_DATA;
+
 /// End of the RAM below 640 KiB that a guest may use.
 pub const LOW_RAM_END: u64 = 0x9_FC00;
 /// The ACPI tables: RSDP first. Reserved in the memory map; guests without a pointer scan it.

@@ -11,11 +11,11 @@ use std::path::Path;
 
 use crate::acpi;
 use crate::check;
-use crate::config::{ByteSize, CpuList, MachineConfig};
+use crate::config::{ByteSize, CpuList, MachineConfig, ModuleFile};
 use crate::emulated::Output;
 use crate::error::HostError;
 use crate::host_memory;
-use crate::loader::{self, Boot, Role, Source};
+use crate::loader::{self, Boot, Module, Payload, Role, Source};
 use crate::outcome::{Ending, Outcome};
 use crate::partition::memory::GuestRam;
 use crate::partition::vp::allowed_cpus;
@@ -76,11 +76,19 @@ fn load(config: &MachineConfig) -> Result<(GuestRam, Boot), HostError> {
     image.check_command_line(&config.cmdline)?;
     let initrd =
         config.initrd.as_deref().map(|path| Source::open(Role::Initrd, path)).transpose()?;
+    let modules = config.modules.iter().map(open_module).collect::<Result<Vec<_>, _>>()?;
     let ram = GuestRam::new(config.ram)?;
     let memory = ram.guest();
     let rsdp = acpi::write_tables(memory, config.vps.get())?;
-    let boot = loader::load(memory, &image, initrd.as_ref(), &config.cmdline, rsdp, config.boot)?;
+    let payload =
+        Payload { initrd: initrd.as_ref(), modules: &modules, command_line: &config.cmdline };
+    let boot = loader::load(memory, &image, payload, rsdp, config.boot)?;
     Ok((ram, boot))
+}
+
+fn open_module(module: &ModuleFile) -> Result<Module<'static>, HostError> {
+    let source = Source::open(Role::Module, &module.path)?;
+    Ok(Module { source, text: module.text.clone() })
 }
 
 /// Stops the VPs and counts what they did.
@@ -122,6 +130,7 @@ fn protocol_name(boot: Boot) -> &'static str {
     match boot {
         Boot::Pvh { .. } => "pvh",
         Boot::Linux64 { .. } => "linux64",
+        Boot::Multiboot { .. } => "multiboot",
     }
 }
 
@@ -129,6 +138,7 @@ fn describe(config: &MachineConfig, boot: Boot) -> String {
     let (protocol, entry) = match boot {
         Boot::Pvh { entry, .. } => ("PVH", u64::from(entry)),
         Boot::Linux64 { entry, .. } => ("the Linux 64-bit protocol", entry),
+        Boot::Multiboot { entry, .. } => ("Multiboot", u64::from(entry)),
     };
     let ram = ByteSize(config.ram.bytes());
     format!(
@@ -184,9 +194,10 @@ fn create_report(config: &MachineConfig, path: &Path) -> Result<File, HostError>
         let file = File::options().write(true).create(true).truncate(false).open(path)?;
         let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
         let report = place(file.metadata()?);
-        for input in std::iter::once(&config.kernel).chain(&config.initrd) {
+        let modules = config.modules.iter().map(|module| &module.path);
+        for input in std::iter::once(&config.kernel).chain(&config.initrd).chain(modules) {
             if place(std::fs::metadata(input)?) == report {
-                return Err(io::Error::other("it is the machine's kernel or initrd"));
+                return Err(io::Error::other("it is the machine's kernel, initrd or module"));
             }
         }
         Ok(file)

@@ -233,6 +233,7 @@ mod tests {
         Shared {
             ending: Ending::new().unwrap(),
             ports: PortBus::default(),
+            test_memory: None,
             hyperv: None,
             vps: Arc::from(vec![VpStats::default(), VpStats::default()]),
             kernel_stats: Vec::new(),

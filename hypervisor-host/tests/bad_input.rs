@@ -357,3 +357,63 @@ fn a_kvm_without_what_is_needed() {
     }
     check_options_refused("no-features", &[], &["/dev/kvm"]);
 }
+
+/// An ELF32 kernel with a Multiboot header at 0x60, and a flat one with its header at 8.
+const MULTIBOOT_ELF: &[u8] = include_bytes!("../../tests/fuzz/seeds/loader/multiboot.elf");
+const MULTIBOOT_FLAT: &[u8] = include_bytes!("../../tests/fuzz/seeds/loader/multiboot.flat");
+
+/// `image` with another 32-bit field, and the checksum of its Multiboot header at `header` right.
+fn multiboot(image: &[u8], header: usize, offset: usize, value: u32) -> Vec<u8> {
+    let mut image = image.to_vec();
+    image[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
+    let field = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
+    let checksum = field(header).wrapping_add(field(header + 4)).wrapping_neg();
+    image[header + 8..header + 12].copy_from_slice(&checksum.to_le_bytes());
+    image
+}
+
+#[test]
+fn a_multiboot_kernel_that_asks_too_much_or_is_malformed() {
+    let folder = Folder::new("multiboot");
+    for (name, image, part) in [
+        (
+            "no-header",
+            multiboot(MULTIBOOT_ELF, 0x70, 0x60, 0),
+            "32-bit ELF file without a Multiboot",
+        ),
+        ("video", multiboot(MULTIBOOT_ELF, 0x60, 0x64, 4), "video mode"),
+        ("flags", multiboot(MULTIBOOT_ELF, 0x60, 0x64, 0x100), "features 0x0100"),
+        (
+            "tables",
+            multiboot(MULTIBOOT_ELF, 0x60, 0x40, 0xF_0000),
+            "reserved (0x90000 to 0x100000)",
+        ),
+        ("entry", multiboot(MULTIBOOT_ELF, 0x60, 0x18, 0x20_0000), "entry point 0x200000"),
+        ("ram", multiboot(MULTIBOOT_ELF, 0x60, 0x48, 0xFFFF_0000), "outside the guest's RAM"),
+        ("load-end", multiboot(MULTIBOOT_FLAT, 8, 28, 0x20_0000), "address fields"),
+    ] {
+        check_kernel_refused(&folder.file(name, &image), &["--memory", "16M"], &[part]);
+    }
+    let kernel = folder.file("good", MULTIBOOT_ELF);
+    check_kernel_refused(&kernel, &["--boot", "linux64"], &["32-bit image"]);
+    check_kernel_refused(&kernel, &["--boot", "pvh"], &["no PVH entry"]);
+    let pvh = folder.file("pvh", ELF);
+    check_kernel_refused(&pvh, &["--boot", "multiboot"], &["no Multiboot header"]);
+}
+
+#[test]
+fn modules_that_are_not_there_too_large_or_of_no_use() {
+    let folder = Folder::new("modules");
+    let kernel = folder.file("kernel", MULTIBOOT_ELF);
+    let good = folder.file("module", b"x");
+    let with_text = format!("{},text", good.display());
+    let missing = run(&kernel, &["--module", "nowhere/module,text"]);
+    check_refused(&missing, &["module 'nowhere/module'", "no such file"]);
+    let large = folder.file("large", &vec![0; 2 << 20]);
+    let options = ["--memory", "2M", "--module", large.to_str().unwrap()];
+    check_refused(&run(&kernel, &options), &["module", "don't fit"]);
+    let other = run(&folder.file("pvh", ELF), &["--module", &with_text]);
+    check_refused(&other, &["module", "only Multiboot kernels"]);
+    let options = ["--report", good.to_str().unwrap(), "--module", &with_text];
+    check_refused(&run(&kernel, &options), &["kernel, initrd or module"]);
+}

@@ -7,6 +7,7 @@ pub mod cmos;
 pub mod enl_ports;
 pub mod exit;
 pub mod power;
+pub mod testdev;
 pub mod uart;
 
 use std::io::{self, Write};

@@ -92,7 +92,7 @@ impl ZeroPage {
             offset_of!(setup_header, cmdline_size),
             &low_half(data.command_line_bytes as u64),
         );
-        if let Some(initrd) = &data.initrd {
+        if let Some(initrd) = data.initrd() {
             let bytes = initrd.end - initrd.start;
             self.put_header(offset_of!(setup_header, ramdisk_image), &low_half(initrd.start));
             self.put_header(offset_of!(setup_header, ramdisk_size), &low_half(bytes));

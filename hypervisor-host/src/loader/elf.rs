@@ -1,8 +1,8 @@
-//! ELF64 executables for x86-64: which bytes go where, and where the image may be entered.
+//! ELF executables for x86, 64-bit or 32-bit: which bytes go where, and where the image may be entered.
 //!
 //! Parsing is pure: it looks at the file, never at guest memory, and allocates at most
 //! [`MAX_PROGRAM_HEADERS`] segments and one note segment of [`MAX_NOTE_BYTES`]. Field offsets are
-//! those of the System V ABI, "Object Files" (ELF-64), and its x86-64 supplement.
+//! those of the System V ABI, "Object Files", and its i386 and x86-64 supplements.
 
 use std::ops::Range;
 
@@ -17,12 +17,15 @@ pub(super) const MAX_PROGRAM_HEADERS: u16 = 128;
 /// Largest note segment that is read.
 pub(super) const MAX_NOTE_BYTES: u64 = 64 << 10;
 
+/// Bytes of the larger of the two ELF headers and program headers, those of ELF64.
 const HEADER_BYTES: usize = 64;
-const PROGRAM_HEADER_BYTES: u16 = 56;
+const PROGRAM_HEADER_BYTES: usize = 56;
+const ELFCLASS32: u8 = 1;
 const ELFCLASS64: u8 = 2;
 const ELFDATA2LSB: u8 = 1;
 const EV_CURRENT: u32 = 1;
 const ET_EXEC: u16 = 2;
+const EM_386: u16 = 3;
 const EM_X86_64: u16 = 62;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
@@ -31,12 +34,55 @@ const PF_X: u32 = 1;
 /// A checked ELF executable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ElfImage {
-    /// `e_entry`, taken as a physical address. Not checked yet: PVH doesn't use it.
+    /// 32-bit or 64-bit.
+    pub(super) class: Class,
+    /// `e_entry`. Not checked yet: PVH doesn't use it.
     pub(super) entry: u64,
     /// Entry of the PVH protocol, if a note has one.
     pub(super) pvh_entry: Option<u32>,
-    /// What to load, in file order; at least one, none overlapping, all at 1 MiB or higher.
+    /// What to load, in file order; at least one, none overlapping.
     pub(super) segments: Vec<Segment>,
+}
+
+/// Which of the two formats a file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// ELF32 for the 386.
+    Elf32,
+    /// ELF64 for x86-64.
+    Elf64,
+}
+
+impl Class {
+    fn header_bytes(self) -> usize {
+        match self {
+            Self::Elf32 => 52,
+            Self::Elf64 => HEADER_BYTES,
+        }
+    }
+
+    fn program_header_bytes(self) -> u16 {
+        match self {
+            Self::Elf32 => 32,
+            Self::Elf64 => PROGRAM_HEADER_BYTES as u16,
+        }
+    }
+
+    /// An address, offset or size: at `narrow` in ELF32, at `wide` in ELF64.
+    fn word(self, bytes: &[u8], narrow: usize, wide: usize) -> u64 {
+        match self {
+            Self::Elf32 => u32_at(bytes, narrow).into(),
+            Self::Elf64 => u64_at(bytes, wide),
+        }
+    }
+
+    /// A 2-byte field.
+    fn half(self, bytes: &[u8], narrow: usize, wide: usize) -> u16 {
+        match self {
+            Self::Elf32 => u16_at(bytes, narrow),
+            Self::Elf64 => u16_at(bytes, wide),
+        }
+    }
 }
 
 /// One `PT_LOAD` segment that takes memory.
@@ -50,6 +96,8 @@ pub(super) struct Segment {
     pub(super) file_bytes: u64,
     /// Physical address.
     pub(super) address: u64,
+    /// Virtual address: where the entry point counts from in some images.
+    pub(super) virtual_address: u64,
     /// Size in memory, at least `file_bytes` and 1.
     pub(super) memory_bytes: u64,
     /// Whether it holds code.
@@ -63,8 +111,12 @@ impl Segment {
     }
 
     fn has_code_at(&self, address: u64) -> bool {
-        self.executable
-            && address.checked_sub(self.address).is_some_and(|into| into < self.file_bytes)
+        self.executable && self.has_bytes_at(address)
+    }
+
+    /// Whether a byte of the file lies at the physical `address`.
+    pub(super) fn has_bytes_at(&self, address: u64) -> bool {
+        address.checked_sub(self.address).is_some_and(|into| into < self.file_bytes)
     }
 }
 
@@ -72,7 +124,8 @@ impl ElfImage {
     /// Reads and checks the headers of an ELF file, which has the right magic number.
     pub(super) fn parse(source: &Source<'_>) -> Result<Self, Problem> {
         let header = Header::read(source)?;
-        let mut image = Self { entry: header.entry, pvh_entry: None, segments: Vec::new() };
+        let Header { class, entry, .. } = header;
+        let mut image = Self { class, entry, pvh_entry: None, segments: Vec::new() };
         for index in 0..header.count {
             let program_header = header.program_header(source, index)?;
             match program_header.kind {
@@ -86,6 +139,20 @@ impl ElfImage {
         }
         check_overlaps(&image.segments)?;
         Ok(image)
+    }
+
+    /// Checks that no segment lies where the host puts boot data and tables.
+    pub(super) fn check_reserved(&self, reserved: &Range<u64>) -> Result<(), Problem> {
+        check_reserved(&self.segments, reserved)
+    }
+
+    /// The entry as a physical address, whichever of the two `e_entry` is.
+    pub(super) fn physical_entry(&self) -> u64 {
+        let translated = self.segments.iter().find_map(|segment| {
+            let into = self.entry.checked_sub(segment.virtual_address)?;
+            (into < segment.file_bytes).then(|| segment.address.saturating_add(into))
+        });
+        translated.unwrap_or(self.entry)
     }
 
     /// Checks that code from the file lies at `entry`, within reach of the first page tables.
@@ -125,8 +192,23 @@ impl ElfImage {
     }
 }
 
+/// Checks that none of `segments` touches `reserved`.
+pub(super) fn check_reserved(segments: &[Segment], reserved: &Range<u64>) -> Result<(), Problem> {
+    let touches = |segment: &&Segment| {
+        segment.address < reserved.end && reserved.start < segment.memory().end
+    };
+    match segments.iter().find(touches) {
+        None => Ok(()),
+        Some(&Segment { index, address, .. }) => {
+            let (start, end) = (reserved.start, reserved.end);
+            Err(Problem::SegmentInReservedMemory { index, address, start, end })
+        }
+    }
+}
+
 /// What the ELF header says about the program headers.
 struct Header {
+    class: Class,
     entry: u64,
     table: u64,
     count: u16,
@@ -134,19 +216,18 @@ struct Header {
 
 impl Header {
     fn read(source: &Source<'_>) -> Result<Self, Problem> {
-        if source.bytes() < HEADER_BYTES as u64 {
-            return Err(Problem::ElfHeaderTruncated);
-        }
+        let class = class(source)?;
         let mut bytes = [0; HEADER_BYTES];
-        source.read_at(0, &mut bytes)?;
-        check_identity(&bytes)?;
+        source.read_at(0, bytes.get_mut(..class.header_bytes()).unwrap_or_default())?;
+        check_identity(&bytes, class)?;
         let header = Self {
-            entry: u64_at(&bytes, 24),
-            table: u64_at(&bytes, 32),
-            count: u16_at(&bytes, 56),
+            class,
+            entry: class.word(&bytes, 24, 24),
+            table: class.word(&bytes, 28, 32),
+            count: class.half(&bytes, 44, 56),
         };
-        let size = u16_at(&bytes, 54);
-        if size != PROGRAM_HEADER_BYTES {
+        let size = class.half(&bytes, 42, 54);
+        if size != class.program_header_bytes() {
             return Err(Problem::ProgramHeaderSize(size));
         }
         if header.count == 0 || header.count > MAX_PROGRAM_HEADERS {
@@ -159,18 +240,22 @@ impl Header {
     }
 
     fn program_header(&self, source: &Source<'_>, index: u16) -> Result<ProgramHeader, Problem> {
-        let mut bytes = [0; PROGRAM_HEADER_BYTES as usize];
-        let into = u64::from(index) * u64::from(PROGRAM_HEADER_BYTES);
+        let class = self.class;
+        let size = class.program_header_bytes();
+        let into = u64::from(index) * u64::from(size);
         let offset = self.table.checked_add(into).ok_or(Problem::ProgramHeadersOutsideFile)?;
-        source.read_at(offset, &mut bytes)?;
+        let mut bytes = [0; PROGRAM_HEADER_BYTES];
+        source.read_at(offset, bytes.get_mut(..usize::from(size)).unwrap_or_default())?;
+        let flags_at = if class == Class::Elf32 { 24 } else { 4 };
         Ok(ProgramHeader {
             kind: u32_at(&bytes, 0),
-            flags: u32_at(&bytes, 4),
-            offset: u64_at(&bytes, 8),
-            address: u64_at(&bytes, 24),
-            file_bytes: u64_at(&bytes, 32),
-            memory_bytes: u64_at(&bytes, 40),
-            alignment: u64_at(&bytes, 48),
+            flags: u32_at(&bytes, flags_at),
+            offset: class.word(&bytes, 4, 8),
+            virtual_address: class.word(&bytes, 8, 16),
+            address: class.word(&bytes, 12, 24),
+            file_bytes: class.word(&bytes, 16, 32),
+            memory_bytes: class.word(&bytes, 20, 40),
+            alignment: class.word(&bytes, 28, 48),
         })
     }
 }
@@ -179,23 +264,47 @@ struct ProgramHeader {
     kind: u32,
     flags: u32,
     offset: u64,
+    virtual_address: u64,
     address: u64,
     file_bytes: u64,
     memory_bytes: u64,
     alignment: u64,
 }
 
-fn check_identity(bytes: &[u8; HEADER_BYTES]) -> Result<(), Problem> {
+/// The class that `e_ident` tells, if the file has a header of its size.
+fn class(source: &Source<'_>) -> Result<Class, Problem> {
+    if !source.contains(0, 5) {
+        return Err(Problem::ElfHeaderTruncated);
+    }
+    let mut identity = [0; 5];
+    source.read_at(0, &mut identity)?;
+    let class = match identity[4] {
+        ELFCLASS32 => Class::Elf32,
+        ELFCLASS64 => Class::Elf64,
+        other => return Err(Problem::ElfClass(other)),
+    };
+    if !source.contains(0, class.header_bytes() as u64) {
+        return Err(Problem::ElfHeaderTruncated);
+    }
+    Ok(class)
+}
+
+fn check_identity(bytes: &[u8; HEADER_BYTES], class: Class) -> Result<(), Problem> {
     let identity_version = u32::from(bytes[6]);
     let [kind, machine] = [16, 18].map(|offset| u16_at(bytes, offset));
     let version = u32_at(bytes, 20);
-    if bytes[4] != ELFCLASS64 {
-        Err(Problem::ElfClass(bytes[4]))
-    } else if bytes[5] != ELFDATA2LSB {
+    let right_machine = match class {
+        Class::Elf32 => EM_386,
+        Class::Elf64 => EM_X86_64,
+    };
+    if bytes[5] != ELFDATA2LSB {
         Err(Problem::ElfEndian(bytes[5]))
     } else if identity_version != EV_CURRENT {
         Err(Problem::ElfVersion(identity_version))
-    } else if machine != EM_X86_64 {
+    } else if (class, machine) == (Class::Elf32, EM_X86_64) {
+        // The x32 ABI: 64-bit code with 32-bit pointers.
+        Err(Problem::ElfClass(ELFCLASS32))
+    } else if machine != right_machine {
         Err(Problem::ElfMachine(machine))
     } else if kind != ET_EXEC {
         Err(Problem::ElfType(kind))
@@ -226,14 +335,12 @@ fn segment(
     if header.memory_bytes == 0 {
         return Ok(None);
     }
-    if header.address < layout::HIGH_RAM_START.0 {
-        return Err(Problem::SegmentInReservedMemory { index, address: header.address });
-    }
     Ok(Some(Segment {
         index,
         offset: header.offset,
         file_bytes: header.file_bytes,
         address: header.address,
+        virtual_address: header.virtual_address,
         memory_bytes: header.memory_bytes,
         executable: header.flags & PF_X != 0,
     }))

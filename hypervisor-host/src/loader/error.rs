@@ -12,6 +12,8 @@ pub enum Role {
     Kernel,
     /// The initial RAM disk (`--initrd`).
     Initrd,
+    /// A further Multiboot module (`--module`).
+    Module,
     /// The command line (`--cmdline`).
     CommandLine,
 }
@@ -22,6 +24,7 @@ impl Role {
         match self {
             Self::Kernel => "--kernel",
             Self::Initrd => "--initrd",
+            Self::Module => "--module",
             Self::CommandLine => "--cmdline",
         }
     }
@@ -32,6 +35,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
+            Self::Module => "module",
             Self::CommandLine => "command line",
         })
     }
@@ -74,8 +78,10 @@ pub enum Problem {
     Shrunk,
 
     // Either format.
-    /// Neither an ELF file nor a Linux bzImage.
-    #[error("it is neither an ELF file nor a Linux bzImage; give a kernel image")]
+    /// Neither an ELF file nor a Linux bzImage, nor a flat Multiboot image.
+    #[error(
+        "it is neither an ELF file nor a Linux bzImage nor a flat Multiboot image; give a kernel image"
+    )]
     UnknownFormat,
     /// The chosen protocol enters the image where there is no code from the file.
     #[error(
@@ -108,16 +114,16 @@ pub enum Problem {
     /// `EI_VERSION` or `e_version` is not 1.
     #[error("it has ELF version {0}, not 1; build it again with a current linker")]
     ElfVersion(u32),
-    /// `e_machine` is not x86-64.
-    #[error("it is for machine {0}, not x86-64 (62); build it for x86-64")]
+    /// `e_machine` is neither x86-64 nor, in a 32-bit file, the 386.
+    #[error("it is for machine {0}, not x86-64 (62) or the 386 (3); build it for x86-64")]
     ElfMachine(u16),
     /// `e_type` is not an executable at fixed addresses.
     #[error(
         "it is of ELF type {0}, not an executable at fixed addresses (2); link it without -pie and -r"
     )]
     ElfType(u16),
-    /// `e_phentsize` is not 56.
-    #[error("its program headers have {0} bytes each, not 56; build it again")]
+    /// `e_phentsize` is not that of the file's class.
+    #[error("its program headers have {0} bytes each, not 56 (32-bit: 32); build it again")]
     ProgramHeaderSize(u16),
     /// `e_phnum` is 0 or absurd.
     #[error("it has {0} program headers, not 1 to 128; build it again or strip it")]
@@ -137,13 +143,19 @@ pub enum Problem {
     /// Offset or address plus size exceeds 64 bits.
     #[error("segment {0} wraps around the end of the address space; build it again")]
     SegmentWraps(u16),
-    /// A segment lies below 1 MiB, where boot data and the ACPI tables are.
-    #[error("segment {index} at {address:#x} lies below 1 MiB, which is reserved; link it higher")]
+    /// A segment lies where boot data and the ACPI tables are.
+    #[error(
+        "segment {index} at {address:#x} lies below 1 MiB in memory that is reserved ({start:#x} to {end:#x}); link it higher"
+    )]
     SegmentInReservedMemory {
         /// Which program header.
         index: u16,
         /// Its physical address.
         address: u64,
+        /// First reserved address.
+        start: u64,
+        /// Address after the last reserved one.
+        end: u64,
     },
     /// Two segments share memory.
     #[error("segments {0} and {1} overlap in memory; correct the linker script")]
@@ -171,6 +183,48 @@ pub enum Problem {
     /// Two PVH notes that disagree.
     #[error("it has two PVH entry notes that disagree; keep one of them")]
     PvhEntriesDisagree,
+
+    // Multiboot.
+    /// Multiboot was asked for and the image can't do it.
+    #[error(
+        "it has no Multiboot header (0x1BADB002) in its first 8 KiB; use --boot auto or a Multiboot kernel"
+    )]
+    NoMultibootHeader,
+    /// A 32-bit ELF file that no protocol can start.
+    #[error(
+        "it is a 32-bit ELF file without a Multiboot header (0x1BADB002) in its first 8 KiB or a PVH entry note; add one, or build it as a 64-bit kernel"
+    )]
+    Elf32WithoutEntry,
+    /// A 32-bit image can't be entered in 64-bit mode.
+    #[error("it is a 32-bit image, which has no 64-bit entry; use --boot multiboot or --boot auto")]
+    Elf32NotLinux,
+    /// Flags among the 16 that a boot loader must obey or refuse.
+    #[error(
+        "its Multiboot header asks for features {0:#06x} that this host does not know; give a kernel without them"
+    )]
+    MultibootFlags(u32),
+    /// Flag 2.
+    #[error(
+        "its Multiboot header asks for a video mode (flag 2) and this machine has no display; give a kernel without it"
+    )]
+    MultibootVideo,
+    /// The address fields contradict one another or the file.
+    #[error(
+        "the address fields of its Multiboot header make no sense; correct them or give a Multiboot ELF file"
+    )]
+    MultibootAddresses,
+    /// A module beside the initrd, for a kernel that takes none.
+    #[error("only Multiboot kernels take modules; use --initrd for this kernel")]
+    ModuleNeedsMultiboot,
+    /// More modules than there is room to list.
+    #[error("it is one of {0} modules, more than the {max} that can be given; give fewer", max = super::MAX_MODULES)]
+    TooManyModules(usize),
+    /// The strings of all modules together are too long.
+    #[error("its name and text don't fit the room for boot data; shorten them")]
+    ModuleTextTooLong,
+    /// A zero byte in the string of a module.
+    #[error("its text has a zero byte, which would end it early; remove it")]
+    ModuleTextHasNul,
 
     // bzImage.
     /// The file ends within the setup header or before the kernel proper.

@@ -1,4 +1,4 @@
-//! Loads a kernel, an initrd and a command line into guest RAM.
+//! Loads a kernel, its modules and a command line into guest RAM.
 //!
 //! Two steps, so that most bad input is told before anything else is set up: [`inspect`] reads and
 //! checks the headers of a file; [`load`] places the image in RAM and writes what the boot protocol
@@ -11,7 +11,8 @@
 //! - `source`: where the bytes come from
 //! - `elf`, `notes`, `bzimage`: the formats
 //! - `memory_map`: what RAM there is and what is free
-//! - `pvh`, `boot_params`: the two protocols
+//! - `modules`: the initrd and other modules
+//! - `pvh`, `boot_params`, `multiboot`: the three protocols
 
 mod boot_params;
 mod bytes;
@@ -19,6 +20,8 @@ mod bzimage;
 mod elf;
 mod error;
 mod memory_map;
+mod modules;
+mod multiboot;
 mod notes;
 mod pvh;
 mod source;
@@ -30,22 +33,27 @@ use std::ops::Range;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use self::bzimage::BzImage;
-use self::elf::ElfImage;
+use self::elf::{Class, ElfImage};
 pub use self::error::{LoadError, Problem, Role};
 use self::memory_map::Entry;
+pub use self::modules::{MAX_MODULES, Module};
+use self::modules::{PlacedModule, place_modules};
+pub use self::multiboot::BOOTLOADER_MAGIC;
 pub use self::source::Source;
 use crate::layout;
 
 /// Which boot protocol to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, clap::ValueEnum)]
 pub enum BootProtocolChoice {
-    /// PVH if the image has a PVH entry, else Linux's.
+    /// PVH if the image has a PVH entry, else Multiboot if it has a Multiboot header, else Linux's.
     #[default]
     Auto,
     /// PVH: 32-bit entry, `hvm_start_info` in EBX.
     Pvh,
     /// The Linux 64-bit protocol: 64-bit entry, `boot_params` in RSI.
     Linux64,
+    /// Multiboot 1: 32-bit entry, the Multiboot information in EBX.
+    Multiboot,
 }
 
 /// How the first virtual processor starts.
@@ -65,6 +73,24 @@ pub enum Boot {
         /// Where `boot_params` lies.
         boot_params: GuestAddress,
     },
+    /// In 32-bit protected mode without paging, EAX = [`BOOTLOADER_MAGIC`], EBX = `info` (Multiboot 1).
+    Multiboot {
+        /// Physical address of the first instruction.
+        entry: u32,
+        /// Where the Multiboot information lies.
+        info: GuestAddress,
+    },
+}
+
+/// What goes to the kernel beside itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Payload<'a> {
+    /// The initrd: under Multiboot, the first module.
+    pub initrd: Option<&'a Source<'a>>,
+    /// Further modules, which only Multiboot knows.
+    pub modules: &'a [Module<'a>],
+    /// The command line.
+    pub command_line: &'a str,
 }
 
 /// A kernel image whose headers have been checked.
@@ -72,42 +98,60 @@ pub enum Boot {
 pub struct Image<'a> {
     source: Source<'a>,
     format: Format,
+    /// How it is started by Multiboot, or why not, if it has a Multiboot header.
+    multiboot: Option<Result<multiboot::Kernel, Problem>>,
 }
 
 #[derive(Debug)]
 enum Format {
     Elf(ElfImage),
     BzImage(BzImage),
+    /// Bytes that only a Multiboot header explains.
+    Flat,
 }
 
-/// What both protocols tell the kernel.
+/// What all protocols tell the kernel.
 #[derive(Debug)]
 struct BootData {
     memory_map: Vec<Entry>,
-    initrd: Option<Range<u64>>,
+    /// The initrd first; the others only under Multiboot.
+    modules: Vec<PlacedModule>,
     command_line_bytes: usize,
     rsdp: GuestAddress,
 }
 
-/// An entry point that has been checked.
-#[derive(Debug, Clone, Copy)]
-enum EntryPoint {
-    Pvh(u32),
-    Linux64(u64),
+impl BootData {
+    fn initrd(&self) -> Option<&Range<u64>> {
+        self.modules.first().map(|module| &module.memory)
+    }
 }
 
-/// Reads and checks the headers of a kernel image: an ELF executable or a bzImage.
+/// An entry point that has been checked, with the image as the protocol sees it.
+#[derive(Debug, Clone, Copy)]
+enum EntryPoint<'a> {
+    Pvh(&'a ElfImage, u32),
+    ElfLinux64(&'a ElfImage),
+    BzImage(&'a BzImage, u64),
+    Multiboot(&'a multiboot::Kernel),
+}
+
+/// All that lies below 1 MiB is for boot data and tables, except under Multiboot.
+const LOW_MEMORY: Range<u64> = 0..layout::HIGH_RAM_START.0;
+
+/// Reads and checks the headers of a kernel image: an ELF executable, a bzImage or a Multiboot kernel.
 ///
 /// # Errors
 /// Whatever is wrong with the file, as far as it shows without knowing the guest's RAM.
 pub fn inspect(source: Source<'_>) -> Result<Image<'_>, LoadError> {
     match parse(&source) {
-        Ok(format) => Ok(Image { source, format }),
+        Ok((format, multiboot)) => Ok(Image { source, format, multiboot }),
         Err(problem) => Err(source.error(problem)),
     }
 }
 
-fn parse(source: &Source<'_>) -> Result<Format, Problem> {
+type Parsed = (Format, Option<Result<multiboot::Kernel, Problem>>);
+
+fn parse(source: &Source<'_>) -> Result<Parsed, Problem> {
     if source.bytes() == 0 {
         return Err(Problem::Empty);
     }
@@ -116,12 +160,27 @@ fn parse(source: &Source<'_>) -> Result<Format, Problem> {
         source.read_at(0, &mut magic)?;
     }
     if magic == *b"\x7FELF" {
-        Ok(Format::Elf(ElfImage::parse(source)?))
+        parse_elf(source)
     } else if BzImage::recognises(source)? {
-        Ok(Format::BzImage(BzImage::parse(source)?))
+        Ok((Format::BzImage(BzImage::parse(source)?), None))
     } else {
-        Err(Problem::UnknownFormat)
+        let header = multiboot::Header::find(source)?.filter(multiboot::Header::is_flat);
+        let header = header.ok_or(Problem::UnknownFormat)?;
+        Ok((Format::Flat, Some(Ok(multiboot::Kernel::parse(&header, None, source)?))))
     }
+}
+
+fn parse_elf(source: &Source<'_>) -> Result<Parsed, Problem> {
+    let elf = ElfImage::parse(source)?;
+    let Some(header) = multiboot::Header::find(source)? else {
+        if elf.class == Class::Elf32 && elf.pvh_entry.is_none() {
+            return Err(Problem::Elf32WithoutEntry);
+        }
+        elf.check_reserved(&LOW_MEMORY)?;
+        return Ok((Format::Elf(elf), None));
+    };
+    let kernel = multiboot::Kernel::parse(&header, Some(&elf), source);
+    Ok((Format::Elf(elf), Some(kernel)))
 }
 
 impl Image<'_> {
@@ -134,7 +193,7 @@ impl Image<'_> {
     pub fn check_command_line(&self, text: &str) -> Result<(), LoadError> {
         let room = layout::COMMAND_LINE_MAX_BYTES - 1;
         let limit = match &self.format {
-            Format::Elf(_) => room,
+            Format::Elf(_) | Format::Flat => room,
             Format::BzImage(image) => image.command_line_limit.min(room),
         };
         let problem = if text.len() > limit {
@@ -147,52 +206,88 @@ impl Image<'_> {
         Err(command_line_error(text, problem))
     }
 
-    fn entry_point(&self, choice: BootProtocolChoice) -> Result<EntryPoint, Problem> {
-        use BootProtocolChoice::{Auto, Linux64, Pvh};
+    fn entry_point(&self, choice: BootProtocolChoice) -> Result<EntryPoint<'_>, Problem> {
+        use BootProtocolChoice::{Auto, Linux64, Multiboot, Pvh};
         match (&self.format, choice) {
-            (Format::Elf(ElfImage { pvh_entry: None, .. }) | Format::BzImage(_), Pvh) => {
-                Err(Problem::NoPvhEntry)
+            (_, Multiboot) => self.multiboot_entry().ok_or(Problem::NoMultibootHeader)?,
+            (Format::Elf(elf), Pvh) => pvh_entry(elf).ok_or(Problem::NoPvhEntry)?,
+            (Format::Elf(elf), Linux64) => elf_linux64_entry(elf),
+            (Format::Elf(elf), Auto) => pvh_entry(elf)
+                .or_else(|| self.multiboot_entry())
+                .unwrap_or_else(|| elf_linux64_entry(elf)),
+            (Format::BzImage(image), Linux64 | Auto) => {
+                Ok(EntryPoint::BzImage(image, image.entry()?))
             }
-            (Format::Elf(image @ ElfImage { pvh_entry: Some(entry), .. }), Pvh | Auto) => {
-                image.check_entry(u64::from(*entry))?;
-                Ok(EntryPoint::Pvh(*entry))
-            }
-            (Format::Elf(image), Linux64 | Auto) => {
-                image.check_entry(image.entry)?;
-                Ok(EntryPoint::Linux64(image.entry))
-            }
-            (Format::BzImage(image), Linux64 | Auto) => Ok(EntryPoint::Linux64(image.entry()?)),
+            (Format::BzImage(_) | Format::Flat, Pvh) => Err(Problem::NoPvhEntry),
+            (Format::Flat, Linux64) => Err(Problem::Elf32NotLinux),
+            (Format::Flat, Auto) => self.multiboot_entry().ok_or(Problem::NoMultibootHeader)?,
         }
     }
 
+    fn multiboot_entry(&self) -> Option<Result<EntryPoint<'_>, Problem>> {
+        let kernel = self.multiboot.as_ref()?.as_ref();
+        Some(kernel.map(EntryPoint::Multiboot).map_err(|&problem| problem))
+    }
+}
+
+fn pvh_entry(elf: &ElfImage) -> Option<Result<EntryPoint<'_>, Problem>> {
+    let entry = elf.pvh_entry?;
+    let checked = elf.check_entry(entry.into()).and_then(|()| elf.check_reserved(&LOW_MEMORY));
+    Some(checked.map(|()| EntryPoint::Pvh(elf, entry)))
+}
+
+fn elf_linux64_entry(elf: &ElfImage) -> Result<EntryPoint<'_>, Problem> {
+    if elf.class == Class::Elf32 {
+        return Err(Problem::Elf32NotLinux);
+    }
+    elf.check_entry(elf.entry)?;
+    elf.check_reserved(&LOW_MEMORY)?;
+    Ok(EntryPoint::ElfLinux64(elf))
+}
+
+impl EntryPoint<'_> {
     /// The memory that the image takes.
     fn memory(&self) -> Vec<Range<u64>> {
-        match &self.format {
-            Format::Elf(image) => image.segments.iter().map(elf::Segment::memory).collect(),
-            Format::BzImage(image) => vec![image.memory.clone()],
+        match self {
+            Self::BzImage(image, _) => vec![image.memory.clone()],
+            Self::Pvh(ElfImage { segments, .. }, _)
+            | Self::ElfLinux64(ElfImage { segments, .. })
+            | Self::Multiboot(multiboot::Kernel { segments, .. }) => {
+                segments.iter().map(elf::Segment::memory).collect()
+            }
         }
     }
 
-    fn initrd_limit(&self) -> u64 {
-        match &self.format {
+    /// Where the initrd and other modules must end.
+    fn module_limit(&self) -> u64 {
+        match self {
             // PVH tells a 64-bit address, but 32-bit entry code must reach it.
-            Format::Elf(_) => layout::HOLE_END,
-            Format::BzImage(image) => image.initrd_max.saturating_add(1),
+            Self::Pvh(..) | Self::ElfLinux64(_) | Self::Multiboot(_) => layout::HOLE_END,
+            Self::BzImage(image, _) => image.initrd_max.saturating_add(1),
         }
     }
 
     /// Checks that the image fits `ram`, then copies it there.
-    fn place<M: GuestMemoryBackend>(&self, memory: &M, ram: &[Range<u64>]) -> Result<(), Problem> {
-        match &self.format {
-            Format::Elf(image) => place_segments(&self.source, &image.segments, memory, ram),
-            Format::BzImage(image) => {
+    fn place<M: GuestMemoryBackend>(
+        &self,
+        source: &Source<'_>,
+        memory: &M,
+        ram: &[Range<u64>],
+    ) -> Result<(), Problem> {
+        match self {
+            Self::Pvh(ElfImage { segments, .. }, _)
+            | Self::ElfLinux64(ElfImage { segments, .. })
+            | Self::Multiboot(multiboot::Kernel { segments, .. }) => {
+                place_segments(source, segments, memory, ram)
+            }
+            Self::BzImage(image, _) => {
                 if !memory_map::contains(ram, &image.memory) {
                     let Range { start, end } = image.memory;
                     let ram_bytes = memory_map::total_bytes(ram);
                     return Err(Problem::KernelTooBig { start, end, ram_bytes });
                 }
                 let target = GuestAddress(image.memory.start);
-                self.source.copy_to(image.kernel_offset, image.kernel_bytes, memory, target)
+                source.copy_to(image.kernel_offset, image.kernel_bytes, memory, target)
             }
         }
     }
@@ -219,7 +314,7 @@ fn place_segments<M: GuestMemoryBackend>(
     Ok(())
 }
 
-/// Places `image`, `initrd` and `command_line` in `memory` and writes the boot protocol's data.
+/// Places `image` and `payload` in `memory` and writes the boot protocol's data.
 ///
 /// `memory` must be fresh: what the image wants zeroed is not written. `rsdp` is where the ACPI
 /// tables start ([`crate::acpi::write_tables`]).
@@ -230,62 +325,60 @@ fn place_segments<M: GuestMemoryBackend>(
 pub fn load<M: GuestMemoryBackend>(
     memory: &M,
     image: &Image<'_>,
-    initrd: Option<&Source<'_>>,
-    command_line: &str,
+    payload: Payload<'_>,
     rsdp: GuestAddress,
     choice: BootProtocolChoice,
 ) -> Result<Boot, LoadError> {
     let of_kernel = |problem| image.source.error(problem);
     let entry = image.entry_point(choice).map_err(of_kernel)?;
-    image.check_command_line(command_line)?;
+    image.check_command_line(payload.command_line)?;
+    modules::check(&payload, matches!(entry, EntryPoint::Multiboot(_)))?;
     let ram = memory_map::ram(memory);
-    image.place(memory, &ram).map_err(of_kernel)?;
-    let initrd = initrd.map(|initrd| place_initrd(memory, image, initrd, &ram)).transpose()?;
-    write_command_line(memory, command_line)?;
+    entry.place(&image.source, memory, &ram).map_err(of_kernel)?;
+    let modules = place_modules(memory, &payload, entry.memory(), entry.module_limit(), &ram)?;
     let data = BootData {
         memory_map: memory_map::entries(&ram),
-        initrd,
-        command_line_bytes: command_line.len(),
+        modules,
+        command_line_bytes: payload.command_line.len(),
         rsdp,
     };
-    write_protocol(memory, image, entry, &data).map_err(of_kernel)
+    if let EntryPoint::Multiboot(kernel) = entry {
+        return write_multiboot(memory, image, kernel, &data, payload.command_line);
+    }
+    write_command_line(memory, payload.command_line)?;
+    write_protocol(memory, entry, &data).map_err(of_kernel)
 }
 
 fn write_protocol<M: GuestMemoryBackend>(
     memory: &M,
-    image: &Image<'_>,
-    entry: EntryPoint,
+    entry: EntryPoint<'_>,
     data: &BootData,
 ) -> Result<Boot, Problem> {
-    match entry {
-        EntryPoint::Pvh(entry) => Ok(Boot::Pvh { entry, start_info: pvh::write(memory, data)? }),
-        EntryPoint::Linux64(entry) => {
-            let header = match &image.format {
-                Format::Elf(_) => None,
-                Format::BzImage(image) => Some(image.setup_header.as_slice()),
-            };
-            Ok(Boot::Linux64 { entry, boot_params: boot_params::write(memory, data, header)? })
+    let (entry, header) = match entry {
+        EntryPoint::Pvh(_, entry) => {
+            return Ok(Boot::Pvh { entry, start_info: pvh::write(memory, data)? });
         }
-    }
+        EntryPoint::Multiboot(_) => return Err(Problem::NoMultibootHeader),
+        EntryPoint::ElfLinux64(elf) => (elf.entry, None),
+        EntryPoint::BzImage(image, entry) => (entry, Some(image.setup_header.as_slice())),
+    };
+    Ok(Boot::Linux64 { entry, boot_params: boot_params::write(memory, data, header)? })
 }
 
-/// Puts the initrd as high as RAM and the kernel allow, away from the image.
-fn place_initrd<M: GuestMemoryBackend>(
+/// Writes the Multiboot information, with the kernel's name in front of the command line.
+fn write_multiboot<M: GuestMemoryBackend>(
     memory: &M,
     image: &Image<'_>,
-    initrd: &Source<'_>,
-    ram: &[Range<u64>],
-) -> Result<Range<u64>, LoadError> {
-    let bytes = initrd.bytes();
-    let limit = image.initrd_limit();
-    let Some(start) = memory_map::highest_gap(bytes, limit, ram, &image.memory()) else {
-        let ram_bytes = memory_map::total_bytes(ram);
-        return Err(initrd.error(Problem::InitrdTooLarge { bytes, ram_bytes }));
-    };
-    initrd
-        .copy_to(0, bytes, memory, GuestAddress(start))
-        .map_err(|problem| initrd.error(problem))?;
-    Ok(start..start + bytes)
+    kernel: &multiboot::Kernel,
+    data: &BootData,
+    text: &str,
+) -> Result<Boot, LoadError> {
+    let line = modules::name_and_text(image.source.name(), text);
+    match multiboot::write(memory, data, &line) {
+        Ok(info) => Ok(Boot::Multiboot { entry: kernel.entry, info }),
+        Err(problem @ Problem::CommandLineTooLong { .. }) => Err(command_line_error(text, problem)),
+        Err(problem) => Err(image.source.error(problem)),
+    }
 }
 
 fn write_command_line<M: GuestMemoryBackend>(memory: &M, text: &str) -> Result<(), LoadError> {

@@ -41,7 +41,7 @@ pub(super) fn write<M: GuestMemoryBackend>(
         ..Default::default()
     };
     let write = |result: Result<(), _>| result.map_err(|_| no_ram());
-    if let Some(initrd) = &data.initrd {
+    if let Some(initrd) = data.initrd() {
         start_info.nr_modules = 1;
         start_info.modlist_paddr = MODULE_LIST;
         let module = hvm_modlist_entry {

@@ -54,6 +54,11 @@ impl<'a> Source<'a> {
         self.bytes
     }
 
+    /// Its path, or what it is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether `bytes` bytes from `offset` on lie within it.
     pub(super) fn contains(&self, offset: u64, bytes: u64) -> bool {
         offset.checked_add(bytes).is_some_and(|end| end <= self.bytes)

@@ -19,10 +19,10 @@ use crate::stats::ExitKind;
 pub enum Exit {
     /// An access to I/O ports; the bytes are in [`port_data`].
     Port(PortAccess),
-    /// A read outside RAM; it was answered with all ones.
-    MmioRead,
-    /// A write outside RAM.
-    MmioWrite,
+    /// A read outside RAM, at this address; it was answered with all ones. [`mmio_data`] may answer otherwise.
+    MmioRead(u64),
+    /// A write outside RAM, at this address; the bytes are in [`mmio_data`].
+    MmioWrite(u64),
     /// A filtered MSR is read; [`answer_msr_read`] answers.
     MsrRead(u32),
     /// A filtered MSR is written; [`answer_msr_write`] answers.
@@ -73,8 +73,8 @@ impl Exit {
         match self {
             Self::Port(PortAccess { read: true, .. }) => ExitKind::PortRead,
             Self::Port(_) => ExitKind::PortWrite,
-            Self::MmioRead => ExitKind::MmioRead,
-            Self::MmioWrite => ExitKind::MmioWrite,
+            Self::MmioRead(_) => ExitKind::MmioRead,
+            Self::MmioWrite(_) => ExitKind::MmioWrite,
             Self::MsrRead(_) => ExitKind::MsrRead,
             Self::MsrWrite(..) => ExitKind::MsrWrite,
             Self::Hypercall(_) => ExitKind::Hypercall,
@@ -98,11 +98,11 @@ pub fn run(vcpu: &mut VcpuFd) -> Exit {
         Err(error) => return Exit::Error(format!("KVM_RUN failed: {error}")),
     };
     match exit {
-        VcpuExit::MmioRead(_, data) => {
+        VcpuExit::MmioRead(address, data) => {
             data.fill(0xFF);
-            Exit::MmioRead
+            Exit::MmioRead(address)
         }
-        VcpuExit::MmioWrite(..) => Exit::MmioWrite,
+        VcpuExit::MmioWrite(address, _) => Exit::MmioWrite(address),
         VcpuExit::X86Rdmsr(read) => Exit::MsrRead(read.index),
         VcpuExit::X86Wrmsr(write) => Exit::MsrWrite(write.index, write.data),
         VcpuExit::Intr => Exit::Interrupted,
@@ -175,6 +175,20 @@ pub fn port_data(vcpu: &mut VcpuFd) -> &mut [u8] {
     // SAFETY: the kernel put so many bytes at this offset of the mapped run area, which lives as long
     // as `vcpu`; the borrow of `vcpu` keeps everybody else away from it.
     unsafe { std::slice::from_raw_parts_mut(start, bytes) }
+}
+
+/// The bytes of an access outside RAM: what the guest wrote, or room for what it reads.
+///
+/// Only for the exit that [`run`] just gave; empty at any other.
+pub fn mmio_data(vcpu: &mut VcpuFd) -> &mut [u8] {
+    let run = vcpu.get_kvm_run();
+    if run.exit_reason != kvm_bindings::KVM_EXIT_MMIO {
+        return &mut [];
+    }
+    // SAFETY: the exit is KVM_EXIT_MMIO, for which the kernel filled `mmio`; all bit patterns are valid.
+    let mmio = unsafe { &mut run.__bindgen_anon_1.mmio };
+    let count = (mmio.len as usize).min(mmio.data.len());
+    &mut mmio.data[..count]
 }
 
 /// Answers [`Exit::MsrRead`].

@@ -37,6 +37,7 @@ use crate::emulated::cmos::Cmos;
 use crate::emulated::enl_ports::EnlPorts;
 use crate::emulated::exit::DebugExit;
 use crate::emulated::power::{AcpiPower, KeyboardController, ResetControl};
+use crate::emulated::testdev::{self, memory::TestMemory};
 use crate::emulated::uart::{self, UartInput};
 use crate::emulated::{Output, PortBus};
 use crate::hyperv::hypercall_page::TrapInstruction;
@@ -79,7 +80,7 @@ pub struct Partition {
     vps: Vec<(VcpuFd, Option<usize>)>,
     shared: Arc<Shared>,
     uart_input: UartInput,
-    vm: VmFd,
+    vm: Arc<VmFd>,
     ram: GuestRam,
 }
 
@@ -99,7 +100,7 @@ impl Partition {
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(KvmFailure::of("KVM_GET_SUPPORTED_CPUID"))?;
         let hyperv = hyperv_interface(kvm, config, ram.guest(), supported.as_slice())?;
-        let vm = create_vm(kvm)?;
+        let vm = Arc::new(create_vm(kvm)?);
         if let Some(hyperv) = &hyperv {
             hyperv.prepare_machine(&vm)?;
         }
@@ -107,7 +108,10 @@ impl Partition {
 
         let count = config.vps.get();
         let stats: Arc<[VpStats]> = (0..count).map(|_| VpStats::default()).collect();
-        let (ports, uart_input) = devices(&vm, ram.guest(), output, &stats)?;
+        let (mut ports, uart_input) = devices(&vm, ram.guest(), output, &stats)?;
+        if config.test_devices {
+            testdev::add_ports(&mut ports, count, config.ram.bytes(), line_setter(vm.clone()));
+        }
 
         let topology = Topology {
             vps: count,
@@ -129,6 +133,7 @@ impl Partition {
         let shared = Arc::new(Shared {
             ending: Ending::new().map_err(PartitionError::system("no event descriptor"))?,
             ports,
+            test_memory: config.test_devices.then(TestMemory::default),
             hyperv,
             kernel_stats: if kernel_stats.len() == vps.len() { kernel_stats } else { Vec::new() },
             kernel_vm_stats: KvmStats::open(&vm),
@@ -167,7 +172,7 @@ pub struct Running {
     pub threads: VpThreads,
     /// Its RAM.
     pub ram: GuestRam,
-    _vm: VmFd,
+    _vm: Arc<VmFd>,
 }
 
 fn hyperv_interface(
@@ -219,6 +224,14 @@ fn devices(
     ports.add(KeyboardController::PORT, 1, KeyboardController);
     ports.add(ResetControl::PORT, 1, ResetControl::new());
     Ok((ports, input))
+}
+
+/// Sets an interrupt line of the machine to a level.
+fn line_setter(vm: Arc<VmFd>) -> impl Fn(u32, bool) + Send {
+    move |line, level| {
+        // Fails only for a line that the interrupt controllers have not.
+        let _ = vm.set_irq_line(line, level);
+    }
 }
 
 fn create_vp(

@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 
-use crate::layout::{BOOT_GDT, BOOT_PAGE_TABLES, BOOT_STACK_TOP};
-use crate::loader::Boot;
+use crate::layout::{BOOT_GDT, BOOT_PAGE_TABLES, BOOT_STACK_TOP, MULTIBOOT_GDT};
+use crate::loader::{BOOTLOADER_MAGIC, Boot};
 
 const CR0_PROTECTED: u64 = 1 << 0;
 const CR0_EXTENSION_TYPE: u64 = 1 << 4;
@@ -85,9 +85,7 @@ pub fn set_up(
 ) -> Result<kvm_regs, GuestMemoryError> {
     match boot {
         Boot::Pvh { entry, start_info } => {
-            set_segments(memory, sregs, Segment::code(false))?;
-            sregs.cr0 = CR0_PROTECTED | CR0_EXTENSION_TYPE;
-            sregs.cr4 = 0;
+            enter_protected_mode(memory, sregs, BOOT_GDT)?;
             Ok(kvm_regs {
                 rip: entry.into(),
                 rbx: start_info.0,
@@ -95,8 +93,19 @@ pub fn set_up(
                 ..Default::default()
             })
         }
+        // Multiboot Specification 0.6.96, §3.2; the A20 gate is always open.
+        Boot::Multiboot { entry, info } => {
+            enter_protected_mode(memory, sregs, MULTIBOOT_GDT)?;
+            Ok(kvm_regs {
+                rip: entry.into(),
+                rax: BOOTLOADER_MAGIC.into(),
+                rbx: info.0,
+                rflags: RFLAGS_RESERVED,
+                ..Default::default()
+            })
+        }
         Boot::Linux64 { entry, boot_params } => {
-            set_segments(memory, sregs, Segment::code(true))?;
+            set_segments(memory, sregs, Segment::code(true), BOOT_GDT)?;
             sregs.cr3 = write_page_tables(memory)?.0;
             sregs.cr4 = CR4_PAE;
             sregs.cr0 = CR0_PROTECTED | CR0_EXTENSION_TYPE | CR0_PAGING;
@@ -112,17 +121,30 @@ pub fn set_up(
     }
 }
 
+/// 32-bit, flat, without paging.
+fn enter_protected_mode(
+    memory: &GuestMemoryMmap,
+    sregs: &mut kvm_sregs,
+    gdt: GuestAddress,
+) -> Result<(), GuestMemoryError> {
+    set_segments(memory, sregs, Segment::code(false), gdt)?;
+    sregs.cr0 = CR0_PROTECTED | CR0_EXTENSION_TYPE;
+    sregs.cr4 = 0;
+    Ok(())
+}
+
 fn set_segments(
     memory: &GuestMemoryMmap,
     sregs: &mut kvm_sregs,
     code: Segment,
+    gdt: GuestAddress,
 ) -> Result<(), GuestMemoryError> {
     let descriptors =
         [0, 0, code.descriptor(), Segment::DATA.descriptor(), Segment::TSS.descriptor(), 0];
     for (slot, descriptor) in (0_u64..).zip(descriptors) {
-        memory.write_obj(descriptor, GuestAddress(BOOT_GDT.0 + slot * 8))?;
+        memory.write_obj(descriptor, GuestAddress(gdt.0 + slot * 8))?;
     }
-    sregs.gdt.base = BOOT_GDT.0;
+    sregs.gdt.base = gdt.0;
     sregs.gdt.limit = (size_of_val(&descriptors) - 1) as u16;
     sregs.idt.base = 0;
     sregs.idt.limit = 0;
@@ -232,6 +254,20 @@ mod tests {
         assert_eq!((sregs.cr0, sregs.cr4, sregs.efer), (0x11, 0, 0));
         assert_eq!((sregs.cs.limit, sregs.cs.db, sregs.cs.l), (u32::MAX, 1, 0));
         assert_eq!((sregs.tr.limit, sregs.tr.type_), (0x67, 0xB));
+    }
+
+    #[test]
+    fn multiboot_starts_as_its_specification_says() {
+        let mut sregs = kvm_sregs::default();
+        let boot = Boot::Multiboot { entry: 0x40_000C, info: GuestAddress(0x9_0040) };
+        let regs = set_up(&memory(), boot, &mut sregs).unwrap();
+        assert_eq!((regs.rip, regs.rax, regs.rbx), (0x40_000C, 0x2BAD_B002, 0x9_0040));
+        assert_eq!(regs.rflags & (1 << 9 | 1 << 17), 0, "interrupts off, not virtual 8086");
+        assert_eq!(sregs.cr0 & (1 | 1 << 31), 1, "protected, without paging");
+        assert_eq!((sregs.cs.base, sregs.cs.limit, sregs.cs.type_ & 0xA), (0, u32::MAX, 0xA));
+        for data in [sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss] {
+            assert_eq!((data.base, data.limit, data.type_ & 0xA), (0, u32::MAX, 0x2));
+        }
     }
 
     #[test]

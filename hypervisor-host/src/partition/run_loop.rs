@@ -55,8 +55,8 @@ impl<'a> VpRunner<'a> {
                 None
             }
             Exit::Port(access) => self.ports(access),
-            Exit::MmioRead | Exit::MmioWrite => {
-                self.stats.count_unclaimed();
+            Exit::MmioRead(address) | Exit::MmioWrite(address) => {
+                self.memory_access(address, matches!(exit, Exit::MmioRead(_)));
                 None
             }
             Exit::MsrRead(msr) => {
@@ -124,6 +124,17 @@ impl<'a> VpRunner<'a> {
             }
         }
         outcome
+    }
+
+    fn memory_access(&mut self, address: u64, read: bool) {
+        let data = exit::mmio_data(&mut self.vcpu);
+        let claimed = self.shared.test_memory.as_ref().is_some_and(|memory| match read {
+            true => memory.read(address, data),
+            false => memory.write(address, data),
+        });
+        if !claimed {
+            self.stats.count_unclaimed();
+        }
     }
 
     fn read_msr(&mut self, msr: u32) {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use hv_abi::host::Mark;
 
 use crate::emulated::PortBus;
+use crate::emulated::testdev::memory::TestMemory;
 use crate::hyperv::HypervInterface;
 use crate::outcome::Ending;
 use crate::report::MarkReport;
@@ -21,6 +22,8 @@ pub struct Shared {
     pub ending: Ending,
     /// Devices.
     pub ports: PortBus,
+    /// The test kernels' device memory, if the machine has their devices.
+    pub test_memory: Option<TestMemory>,
     /// The Hyper-V interface, if the guest has one.
     pub hyperv: Option<Arc<dyn HypervInterface>>,
     /// Counters by VP.

@@ -47,6 +47,7 @@ pub(crate) fn run(code: &[u8], machine: Machine) -> Ran {
     let config = MachineConfig {
         kernel: kernel.0.clone(),
         initrd: None,
+        modules: Vec::new(),
         cmdline: String::new(),
         vps: VpCount::new(1).unwrap(),
         ram: RamSize::new(8 << 20).unwrap(),
@@ -57,6 +58,7 @@ pub(crate) fn run(code: &[u8], machine: Machine) -> Ran {
         hyperv: machine.hyperv,
         report: None,
         timeout: Some(machine.timeout),
+        test_devices: false,
         verbose: false,
         kvm_device: KVM_DEVICE.into(),
     };

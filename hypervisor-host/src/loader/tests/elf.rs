@@ -35,9 +35,10 @@ fn without_a_pvh_note_linux_is_the_default_and_pvh_is_refused() {
 
 #[test]
 fn each_wrong_identity_field_has_its_own_problem() {
-    let cases: [(usize, &[u8], Problem); 9] = [
+    let cases: [(usize, &[u8], Problem); 10] = [
         (0, b"\x7FELG", Problem::UnknownFormat),
-        (CLASS, &[1], Problem::ElfClass(1)),
+        (CLASS, &[1], Problem::ElfClass(1)), // with machine 62: x32
+        (CLASS, &[3], Problem::ElfClass(3)),
         (DATA, &[2], Problem::ElfEndian(2)),
         (IDENT_VERSION, &[0], Problem::ElfVersion(0)),
         (VERSION, &[2], Problem::ElfVersion(2)),
@@ -107,7 +108,7 @@ fn segments_that_wrap_around_are_refused() {
 fn the_first_mebibyte_is_reserved() {
     for address in [0u64, 0x7000, 0xE_0000, 0xF_FFFF] {
         let image = elf(&[(PH[0] + P_PADDR, &address.to_le_bytes())]);
-        let problem = Problem::SegmentInReservedMemory { index: 0, address };
+        let problem = Problem::SegmentInReservedMemory { index: 0, address, start: 0, end: MIB };
         assert_eq!(inspect_problem(&image), problem);
     }
 }

@@ -3,6 +3,7 @@
 mod bzimage;
 mod elf;
 mod files;
+mod multiboot;
 mod notes;
 mod placement;
 mod properties;
@@ -10,7 +11,7 @@ mod protocols;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::{Boot, BootProtocolChoice, LoadError, Problem, Role, Source, inspect, load};
+use super::{Boot, BootProtocolChoice, Image, LoadError, Payload, Problem, Role, Source, inspect};
 
 const RSDP: GuestAddress = GuestAddress(0xE_0000);
 const MIB: u64 = 1 << 20;
@@ -148,6 +149,19 @@ fn kernel(bytes: &[u8]) -> Source<'_> {
 
 fn initrd(bytes: &[u8]) -> Source<'_> {
     Source::from_bytes(Role::Initrd, "initrd.cpio", bytes)
+}
+
+/// [`super::load`] without modules.
+fn load(
+    memory: &GuestMemoryMmap,
+    image: &Image<'_>,
+    initrd: Option<&Source<'_>>,
+    command_line: &str,
+    rsdp: GuestAddress,
+    choice: BootProtocolChoice,
+) -> Result<Boot, LoadError> {
+    let payload = Payload { initrd, modules: &[], command_line };
+    super::load(memory, image, payload, rsdp, choice)
 }
 
 /// Guest RAM in one piece from 0.

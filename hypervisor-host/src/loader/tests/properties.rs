@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
+use super::multiboot::{ELF32, FLAT};
 use super::*;
+use crate::loader::EntryPoint;
 
 const RAM_BYTES: u64 = 3 * MIB;
 /// Fills the initrd; no image contains it.
@@ -17,9 +19,12 @@ fn load_and_check(image: &[u8], choice: BootProtocolChoice) {
     let disk_bytes = INITRD_MARK.repeat(500);
     let disk = initrd(&disk_bytes);
     if load(&memory, &inspected, Some(&disk), "quiet", RSDP, choice).is_ok() {
-        let mut written = inspected.memory();
-        written.push(0x6000..0x8000);
-        written.push(0x2_0000..0x2_0006);
+        let entry = inspected.entry_point(choice).unwrap();
+        let mut written = entry.memory();
+        match entry {
+            EntryPoint::Multiboot(_) => written.push(0x9_0000..0x9_F000),
+            _ => written.extend([0x6000..0x8000, 0x2_0000..0x2_0006]),
+        }
         written.push(initrd_range(&memory));
         check_untouched(&memory, &mut written);
     }
@@ -53,8 +58,8 @@ fn check_zero(memory: &GuestMemoryMmap, range: Range<u64>) {
 }
 
 fn choices() -> impl Strategy<Value = BootProtocolChoice> {
-    use BootProtocolChoice::{Auto, Linux64, Pvh};
-    prop_oneof![Just(Auto), Just(Pvh), Just(Linux64)]
+    use BootProtocolChoice::{Auto, Linux64, Multiboot, Pvh};
+    prop_oneof![Just(Auto), Just(Pvh), Just(Linux64), Just(Multiboot)]
 }
 
 /// Values that sit at the edges of checks, as 8 bytes.
@@ -81,6 +86,17 @@ fn mutate(image: &mut [u8], mutations: &[(usize, u64, usize)]) {
     for &(offset, value, width) in mutations {
         for (byte, new) in image.iter_mut().skip(offset).zip(&value.to_le_bytes()[..width]) {
             *byte = *new;
+        }
+    }
+}
+
+/// Puts the right checksum into every Multiboot header.
+fn repair_checksum(image: &mut [u8]) {
+    for offset in (0..image.len().saturating_sub(12)).step_by(4) {
+        let field = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
+        if field(offset) == 0x1BAD_B002 {
+            let sum = field(offset).wrapping_add(field(offset + 4)).wrapping_neg();
+            patch(image, offset + 8, &sum.to_le_bytes());
         }
     }
 }
@@ -121,6 +137,23 @@ proptest! {
         mutate(&mut image[0x1F1..], &mutations);
         load_and_check(&image, choice);
         load_and_check(&image[..length], choice);
+    }
+
+    #[test]
+    fn any_mutation_of_a_multiboot_image_gives_an_answer(
+        mutations in mutations(ELF32.len()),
+        length in 0..=ELF32.len(),
+        choice in choices(),
+    ) {
+        for original in [&ELF32[..], &FLAT] {
+            let mut image = original.to_vec();
+            mutate(&mut image, &mutations);
+            load_and_check(&image, choice);
+            load_and_check(&image[..length.min(original.len())], choice);
+            // A header whose checksum is right again, so that its other fields are looked at.
+            repair_checksum(&mut image);
+            load_and_check(&image, choice);
+        }
     }
 
     #[test]
