@@ -17,7 +17,7 @@ pub(crate) fn main(machine: &'static Machine) -> ! {
     let code = match machine.options.job {
         Job::List => guest_tests::list(),
         Job::Tests(names) => guest_tests::run(names),
-        Job::Conformance(cases) => conformance::run(&cases),
+        Job::Conformance(cases) => conformance::run(&cases, machine.options.case_limit),
         Job::Study(locks) => study::run(locks, &machine.options.study),
     };
     exit::exit(code)

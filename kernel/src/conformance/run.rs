@@ -1,7 +1,9 @@
 //! Runs cases and prints the matrix: as events for our runner, and as text for whoever reads a serial port.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use kernel::cmdline::Conformance;
 use kernel::matrix::{HEAD, Outcome, Row, Rule, Tally};
@@ -9,7 +11,9 @@ use kernel::matrix::{HEAD, Outcome, Row, Rule, Tally};
 use super::{CaseInfo, Facility, Problem, TestResult};
 use crate::guest_tests::{Test, records};
 use crate::machine::console::{self, println};
-use crate::machine::{exit, vp};
+use crate::machine::fault::{self, End};
+use crate::machine::watchdog::{self, Abandoned};
+use crate::machine::{exit, symbols, vp};
 
 /// A case of the image.
 #[derive(Clone, Copy)]
@@ -43,9 +47,9 @@ fn matrix() -> Vec<Case> {
 }
 
 /// Runs the cases that are asked for; the exit code.
-pub(crate) fn run(options: &Conformance<'_>) -> u8 {
+pub(crate) fn run(options: &Conformance<'_>, case_limit: u32) -> u8 {
     match choose(options) {
-        Ok(cases) => run_cases(&cases),
+        Ok(cases) => run_cases(&cases, case_limit),
         Err(name) => {
             println!(
                 "cannot run case `{name}`: there is no case or facility of that name; `list` prints the cases"
@@ -82,12 +86,14 @@ fn named(name: &str) -> Result<Vec<Case>, &str> {
     if found.is_empty() { Err(name) } else { Ok(found) }
 }
 
-fn run_cases(cases: &[Case]) -> u8 {
-    println!("conformance: {} cases on {} VPs", cases.len(), vp::online().count());
+fn run_cases(cases: &[Case], case_limit: u32) -> u8 {
+    watchdog::start(case_limit);
+    println!("conformance: {} cases, virtual processors: {}", cases.len(), vp::online().count());
     let mut remarks = Vec::new();
     let mut facilities: Vec<(Facility, Tally)> = Vec::new();
-    for &case in cases {
-        let (outcome, reason) = run_case(case);
+    let mut rest = cases.iter();
+    for &case in &mut rest {
+        let Done { outcome, reason, usable } = run_case(case);
         match facilities.iter_mut().find(|(facility, _)| *facility == case.info.facility) {
             Some((_, tally)) => tally.add(outcome),
             None => {
@@ -99,16 +105,45 @@ fn run_cases(cases: &[Case]) -> u8 {
         if outcome != Outcome::Pass {
             remarks.push(Remark { case, outcome, reason });
         }
+        if !usable {
+            break;
+        }
     }
-    print_matrix(&facilities, &remarks)
+    if rest.len() == 0 {
+        watchdog::stop();
+    }
+    let code = print_matrix(&facilities, &remarks);
+    if let Some(next) = rest.as_slice().first() {
+        let count = rest.len();
+        println!(
+            "{count} cases were not run, from {} on: a processor that hung did not come back",
+            next.name()
+        );
+    }
+    code
 }
 
-fn run_case(case: Case) -> (Outcome, String) {
+/// What came of a case.
+struct Done {
+    outcome: Outcome,
+    reason: String,
+    /// Whether another case can be run.
+    usable: bool,
+}
+
+fn run_case(case: Case) -> Done {
     let facility = case.info.facility.name();
     console::event("case-begin", |event| {
         event.str("facility", facility).str("name", case.name()).end()
     });
-    let (outcome, reason) = judge((case.test.function)());
+    let mut result = None;
+    let ended = watchdog::run(|| result = Some((case.test.function)()));
+    let usable = ended.as_ref().map_or_else(|abandoned| abandoned.usable, |()| true);
+    let (outcome, reason) = match (ended, result) {
+        (Ok(()), Some(result)) => judge(result),
+        (Ok(()), None) => (Outcome::Fail, "it returned nothing".into()),
+        (Err(abandoned), _) => (Outcome::Fail, describe(&abandoned)),
+    };
     println!("{:<9} {:<11} {}", outcome.label(), facility, Rule(case.name()));
     console::event("case", |event| {
         let event = event
@@ -118,7 +153,35 @@ fn run_case(case: Case) -> (Outcome, String) {
             .str("result", outcome.name());
         if outcome == Outcome::Pass { event.end() } else { event.str("reason", &reason).end() }
     });
-    (outcome, reason)
+    Done { outcome, reason, usable }
+}
+
+/// Why a case was abandoned, in words.
+fn describe(abandoned: &Abandoned) -> String {
+    let vp = abandoned.vp;
+    match abandoned.end {
+        End::Hung { at } => format!("hung at {} on vp{vp} and was stopped", Place(at)),
+        End::Exception { fault, at } => format!(
+            "exception {} ({}), error code {:#x}, at {} on vp{vp}",
+            fault.vector,
+            fault::name(fault.vector),
+            fault.error_code,
+            Place(at)
+        ),
+        End::Panic => format!("panic on vp{vp}: {}", watchdog::panic_message()),
+    }
+}
+
+/// An address of code, as function and offset.
+struct Place(u64);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match symbols::lookup(self.0) {
+            Some((name, offset)) => write!(f, "{name}+{offset:#x}"),
+            None => write!(f, "{:#x}", self.0),
+        }
+    }
 }
 
 fn judge(result: TestResult) -> (Outcome, String) {
@@ -127,7 +190,7 @@ fn judge(result: TestResult) -> (Outcome, String) {
         Err(Problem::Skip(reason)) => (Outcome::Skip, reason),
         Err(Problem::Fail(reason)) => (Outcome::Fail, reason),
         Err(Problem::Deviation { what, source }) => {
-            (Outcome::Deviation, alloc::format!("{what} ({source})"))
+            (Outcome::Deviation, format!("{what} ({source})"))
         }
     }
 }
@@ -141,16 +204,25 @@ fn print_matrix(facilities: &[(Facility, Tally)], remarks: &[Remark]) -> u8 {
         println!("{}", Row { name: facility.name(), tally: Some(*tally) });
     }
     println!("{}", Row { name: "total", tally: Some(total) });
-    for outcome in [Outcome::Skip, Outcome::Deviation, Outcome::Fail] {
-        let those = || remarks.iter().filter(|remark| remark.outcome == outcome);
-        if those().next().is_some() {
-            println!("");
-        }
-        for Remark { case, reason, .. } in those() {
+    println!("");
+    print_skips(remarks);
+    for outcome in [Outcome::Deviation, Outcome::Fail] {
+        for Remark { case, reason, .. } in remarks.iter().filter(|remark| remark.outcome == outcome)
+        {
             let (label, source) = (outcome.label(), case.info.source);
             println!("{label} {} [{source}]: {reason}", case.name());
         }
     }
-    println!("");
     if total.count(Outcome::Fail) == 0 { exit::SUCCESS } else { exit::FAILURE }
+}
+
+/// Prints each reason for which cases were skipped once; which they were stands above.
+fn print_skips(remarks: &[Remark]) {
+    let skips = || remarks.iter().filter(|remark| remark.outcome == Outcome::Skip);
+    for (index, remark) in skips().enumerate() {
+        let same = |other: &&Remark| other.reason == remark.reason;
+        if !skips().take(index).any(|earlier| same(&earlier)) {
+            println!("skip {:>4}: {}", skips().filter(same).count(), remark.reason);
+        }
+    }
 }

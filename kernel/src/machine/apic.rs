@@ -24,10 +24,17 @@ const EOI: u32 = 0x0B;
 const SPURIOUS: u32 = 0x0F;
 const ICR_LOW: u32 = 0x30;
 const ICR_HIGH: u32 = 0x31;
+const IN_SERVICE: u32 = 0x10;
+const LVT_TIMER: u32 = 0x32;
 const LVT_LINT0: u32 = 0x35;
+const TIMER_COUNT: u32 = 0x38;
+const TIMER_DIVIDE: u32 = 0x3E;
 
 const SPURIOUS_ENABLE: u32 = 1 << 8;
 const LVT_MASKED: u32 = 1 << 16;
+const LVT_PERIODIC: u32 = 1 << 17;
+/// [`TIMER_DIVIDE`] for [`TIMER_DIVISOR`] (Intel SDM vol. 3, figure 11-10).
+const DIVIDE_BY_128: u32 = 0b1010;
 const ICR_PENDING: u32 = 1 << 12;
 const ICR_ASSERT: u32 = 1 << 14;
 const DELIVER_NMI: u32 = 4 << 8;
@@ -94,6 +101,34 @@ pub(crate) fn id() -> u32 {
 /// Tells the APIC that an interrupt has been handled.
 pub(crate) fn end_of_interrupt() {
     write(EOI, 0);
+}
+
+/// Ends every interrupt that is in service, after the code that handled them was abandoned.
+pub(crate) fn end_all_interrupts() {
+    let in_service = || (0..8).any(|word| read(IN_SERVICE + word) != 0);
+    // There are no more than 256 to end.
+    for _ in 0..256 {
+        if !in_service() {
+            return;
+        }
+        end_of_interrupt();
+    }
+}
+
+/// By how much the timer's clock is divided.
+pub(crate) const TIMER_DIVISOR: u32 = 128;
+
+/// Has the timer of this processor raise `vector` each time `count` ticks have passed.
+pub(crate) fn start_timer(vector: u8, count: u32) {
+    write(TIMER_DIVIDE, DIVIDE_BY_128);
+    write(LVT_TIMER, LVT_PERIODIC | u32::from(vector));
+    write(TIMER_COUNT, count);
+}
+
+/// Stops the timer of this processor.
+pub(crate) fn stop_timer() {
+    write(LVT_TIMER, LVT_MASKED);
+    write(TIMER_COUNT, 0);
 }
 
 /// Sends interrupt `vector` to the processor with APIC identifier `to`.

@@ -145,6 +145,11 @@ pub(crate) fn end_event(code: u8) {
     event("end", |event| event.number("code", code.into()).end());
 }
 
+/// Whether some processor prints at the moment.
+pub(crate) fn is_locked() -> bool {
+    CONSOLE.is_locked()
+}
+
 /// For a dying kernel: makes sure that the console can be taken, by force if whoever holds it does not let go.
 pub(crate) fn seize() {
     for _ in 0..IMPATIENCE {

@@ -10,7 +10,7 @@ use x86_64::registers::control::{Cr2, Cr3};
 
 use super::console::{self, println};
 use super::interrupts::Frame;
-use super::{apic, cpu, exit, memory, symbols, vp};
+use super::{apic, cpu, exit, memory, symbols, vp, watchdog};
 
 const NMI: u8 = 2;
 /// The vector of page faults.
@@ -38,6 +38,33 @@ pub(crate) struct Recovery {
     fault: Fault,
 }
 
+/// Why an action was abandoned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It did not return in time.
+    Hung {
+        /// Where it was.
+        at: u64,
+    },
+    /// It raised an exception that it did not expect.
+    Exception {
+        /// Which.
+        fault: Fault,
+        /// Where.
+        at: u64,
+    },
+    /// It panicked.
+    Panic,
+}
+
+/// Where a processor goes on if what it does is abandoned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guard {
+    rsp: u64,
+    rip: u64,
+    end: Option<End>,
+}
+
 /// An exception is being reported before there are blocks.
 static IN_EARLY_EXCEPTION: AtomicBool = AtomicBool::new(false);
 /// The processor that has begun to end everything, counted from 1, or [`NOBODY`]. The others stop when an NMI
@@ -49,29 +76,45 @@ const NOBODY: u32 = 0;
 ///
 /// On an exception `action` ends there: what it holds is not dropped, so it should hold nothing.
 pub(crate) fn expect(mut action: impl FnMut()) -> Option<Fault> {
-    extern "C" fn call<F: FnMut()>(action: *mut F) {
-        // SAFETY: `expect` passes a closure that it owns.
-        unsafe { (*action)() };
-    }
-    let faulted = call_with(&mut action, call);
+    let faulted = call_with(&mut action, arm);
     let recovery = vp::current().recovery.take()?;
     (faulted != 0).then_some(recovery.fault)
 }
 
-fn call_with<F>(action: &mut F, call: extern "C" fn(*mut F)) -> u64 {
+/// Calls `action` and gives the reason if it is abandoned on the way ([`super::watchdog`]).
+///
+/// What it holds is then not dropped. Inside it, [`expect`] still catches what it expects.
+pub(crate) fn guard(mut action: impl FnMut()) -> Option<End> {
+    call_with(&mut action, arm_guard);
+    vp::current().guard.take()?.end
+}
+
+/// Where to go on: a stack pointer and an address.
+type Arm = extern "C" fn(u64, u64);
+
+fn call_with<F: FnMut()>(action: &mut F, arm: Arm) -> u64 {
+    extern "C" fn call<F: FnMut()>(action: *mut F) {
+        // SAFETY: `call_with` passes a closure that it has borrowed.
+        unsafe { (*action)() };
+    }
+    let call: extern "C" fn(*mut F) = call;
     // SAFETY: pointers to sized types are passed alike.
     let call: extern "C" fn(*mut u8) = unsafe { core::mem::transmute(call) };
     // SAFETY: the function gets the argument it was made for.
-    unsafe { call_recoverably(call, (&raw mut *action).cast()) }
+    unsafe { call_recoverably(call, (&raw mut *action).cast(), arm) }
 }
 
-/// Calls `function(argument)`; returns 0, or 1 if a fault brought us back.
+/// Calls `function(argument)` after `arm` was told where to go on; returns 0, or 1 if we were brought back there.
 ///
 /// # Safety
 ///
 /// As calling the function.
 #[unsafe(naked)]
-unsafe extern "C" fn call_recoverably(function: extern "C" fn(*mut u8), argument: *mut u8) -> u64 {
+unsafe extern "C" fn call_recoverably(
+    function: extern "C" fn(*mut u8),
+    argument: *mut u8,
+    arm: Arm,
+) -> u64 {
     naked_asm!(
         "push rbp",
         "mov rbp, rsp",
@@ -85,7 +128,7 @@ unsafe extern "C" fn call_recoverably(function: extern "C" fn(*mut u8), argument
         "mov r12, rsi",
         "mov rdi, rsp",
         "lea rsi, [rip + 2f]",
-        "call {arm}",
+        "call rdx",
         "mov rdi, r12",
         "call rbx",
         "xor eax, eax",
@@ -101,7 +144,6 @@ unsafe extern "C" fn call_recoverably(function: extern "C" fn(*mut u8), argument
         "pop rbx",
         "pop rbp",
         "ret",
-        arm = sym arm,
     )
 }
 
@@ -110,10 +152,47 @@ extern "C" fn arm(rsp: u64, rip: u64) {
     vp::current().recovery.set(Some(Recovery { rsp, rip, fault }));
 }
 
+extern "C" fn arm_guard(rsp: u64, rip: u64) {
+    vp::current().guard.set(Some(Guard { rsp, rip, end: None }));
+}
+
+/// Takes the guard of this processor, if it has one that is not in use yet, and notes why it is used.
+fn use_guard(end: End) -> Option<Guard> {
+    let vp = vp::try_current()?;
+    let guard = vp.guard.get().filter(|guard| guard.end.is_none())?;
+    vp.guard.set(Some(Guard { end: Some(end), ..guard }));
+    vp.recovery.set(None);
+    Some(guard)
+}
+
+/// Sends the interrupted code to its guard. Whether it has one.
+pub(crate) fn abandon(frame: &mut Frame, end: End) -> bool {
+    /// Interrupts on, the direction flag clear; bit 1 is always set.
+    const RFLAGS: u64 = 1 << 9 | 1 << 1;
+    let Some(guard) = use_guard(end) else { return false };
+    frame.rip = guard.rip;
+    frame.rsp = guard.rsp;
+    frame.rflags = RFLAGS;
+    true
+}
+
+/// Goes on at the guard of this processor; returns if it has none.
+pub(crate) fn leave(end: End) {
+    let Some(guard) = use_guard(end) else { return };
+    // SAFETY: `call_recoverably` is still on the stack, below what is given up here; its landing pad restores
+    // everything else.
+    unsafe {
+        core::arch::asm!("mov rsp, {}", "cld", "jmp {}", in(reg) guard.rsp, in(reg) guard.rip, options(noreturn));
+    }
+}
+
 /// Handles exception `vector`.
 pub(crate) fn handle(frame: &mut Frame, vector: u8) {
     if vector == NMI && DYING.load(Ordering::Relaxed) != NOBODY {
         cpu::stop();
+    }
+    if vector == NMI && watchdog::take_nmi(frame) {
+        return;
     }
     let vp = vp::try_current();
     let in_exception = vp.map_or(&IN_EARLY_EXCEPTION, |vp| &vp.in_exception);
@@ -123,10 +202,18 @@ pub(crate) fn handle(frame: &mut Frame, vector: u8) {
         println!("exception {vector} at {:#x} while a failure was reported", frame.rip);
         exit::exit(exit::EXCEPTION);
     }
-    if !vp.is_some_and(|vp| recover(frame, vector, vp)) {
+    let recovered = vp.is_some_and(|vp| recover(frame, vector, vp))
+        || watchdog::is_watching() && abandon(frame, exception(frame, vector));
+    if !recovered {
         die(frame, vector);
     }
     in_exception.store(false, Ordering::Relaxed);
+}
+
+fn exception(frame: &Frame, vector: u8) -> End {
+    let address = if vector == PAGE_FAULT { Cr2::read_raw() } else { 0 };
+    let fault = Fault { vector, error_code: frame.error_code, address };
+    End::Exception { fault, at: frame.rip }
 }
 
 /// Sends the interrupted code to where it expects faults.
@@ -233,7 +320,8 @@ fn print_frame(address: u64) {
     }
 }
 
-fn name(vector: u8) -> &'static str {
+/// What exception `vector` is called.
+pub(crate) fn name(vector: u8) -> &'static str {
     match vector {
         0 => "divide error",
         1 => "debug",

@@ -40,6 +40,11 @@ pub(super) unsafe fn init(start: NonNull<u8>, bytes: usize) {
     unsafe { HEAP.0.lock().init(start.as_ptr(), bytes) };
 }
 
+/// Whether some processor allocates at the moment.
+pub(crate) fn is_locked() -> bool {
+    HEAP.0.is_locked()
+}
+
 /// Bytes in use, and in all.
 pub(crate) fn usage() -> (usize, usize) {
     without_interrupts(|| {

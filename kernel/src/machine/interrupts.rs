@@ -15,12 +15,14 @@ use x86_64::structures::idt::{Entry, HandlerFunc};
 use x86_64::{PrivilegeLevel, VirtAddr};
 
 use super::segments::{IST_DOUBLE_FAULT, IST_EXCEPTION, IST_INTERRUPT, IST_NMI};
-use super::{apic, fault, vp};
+use super::{apic, fault, vp, watchdog};
 
 /// Ends a halt; what there is to do stands in memory.
 pub(crate) const WAKE_VECTOR: u8 = 0x40;
 /// Counted for tests.
 pub(crate) const TEST_VECTOR: u8 = 0x41;
+/// The watchdog's timer. In the highest class, which no other interrupt in service holds up.
+pub(crate) const WATCHDOG_VECTOR: u8 = 0xF1;
 /// The local APIC's spurious vector: no end of interrupt belongs to it.
 pub(crate) const SPURIOUS_VECTOR: u8 = 0xFF;
 
@@ -180,6 +182,9 @@ extern "C" fn enl_handle_interrupt(frame: &mut Frame) {
                 vp.test_interrupts.fetch_add(1, Ordering::Relaxed);
             }
             apic::end_of_interrupt();
+            if vector == WATCHDOG_VECTOR {
+                watchdog::tick(frame);
+            }
         }
     }
 }

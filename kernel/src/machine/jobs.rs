@@ -11,7 +11,7 @@ use x86_64::instructions::interrupts;
 
 use super::interrupts::WAKE_VECTOR;
 use super::vp::{self, Vp};
-use super::{apic, cpu};
+use super::{apic, cpu, watchdog};
 
 /// Looks at a condition before halting: a few microseconds.
 const PATIENCE: u32 = 2000;
@@ -99,7 +99,7 @@ pub(crate) fn idle() -> ! {
         let Some(job) = JOB.lock().filter(|job| job.number != last) else { continue };
         last = job.number;
         if (vp.index as usize) < job.count {
-            (job.action)(vp.index as usize);
+            watchdog::run_part(|| (job.action)(vp.index as usize));
             if UNFINISHED.fetch_sub(1, Ordering::AcqRel) == 1
                 && let Some(boot) = vp::get(0)
             {
@@ -125,6 +125,23 @@ pub(crate) fn run_on(count: usize, action: fn(usize)) {
 /// Runs `action` on all processors.
 pub(crate) fn run_on_all(action: fn(usize)) {
     run_on(MAX_VPS, action);
+}
+
+/// Whether the others have finished the latest job, or do so within a number of looks.
+pub(super) fn soon_done(looks: u32) -> bool {
+    (0..looks).any(|_| {
+        cpu::pause();
+        UNFINISHED.load(Ordering::Acquire) == 0
+    })
+}
+
+/// Makes room for the next job after the latest one was abandoned by the caller and has ended for the others.
+#[expect(unsafe_code, reason = "unlocks by force")]
+pub(super) fn forget() {
+    if JOB.is_locked() {
+        // SAFETY: only the caller held it for long; the job is replaced as a whole before it is looked at again.
+        unsafe { JOB.force_unlock() };
+    }
 }
 
 /// A place where a number of processors wait for one another, again and again.

@@ -22,3 +22,4 @@ pub(crate) mod stacks;
 pub(crate) mod symbols;
 mod trampoline;
 pub(crate) mod vp;
+pub(crate) mod watchdog;

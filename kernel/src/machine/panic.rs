@@ -6,7 +6,7 @@ use core::panic::PanicInfo;
 use kernel::fixed::Text;
 
 use super::console::{self, println};
-use super::{exit, fault, vp};
+use super::{exit, fault, vp, watchdog};
 
 /// Longest message in the event.
 const MESSAGE_BYTES: usize = 512;
@@ -19,6 +19,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         println!("panic while a failure was reported");
         exit::exit(exit::PANIC);
     }
+    watchdog::take_panic(info);
     fault::stop_others();
     let mut message = Text::<MESSAGE_BYTES>::new();
     // What does not fit is left out.

@@ -12,7 +12,7 @@ use kernel::memory_map::Range;
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::GsBase;
 
-use super::fault::Recovery;
+use super::fault::{Guard, Recovery};
 use super::segments::Segments;
 use super::stacks::Stacks;
 
@@ -31,6 +31,8 @@ pub(crate) struct Vp {
     pub(crate) segments: UnsafeCell<Segments>,
     /// Where to go on after a fault that was expected. Only the processor itself touches it.
     pub(crate) recovery: Cell<Option<Recovery>>,
+    /// Where to go on if what it does is abandoned. Only the processor itself touches it.
+    pub(crate) guard: Cell<Option<Guard>>,
     /// How it has waited.
     pub(crate) spins: SpinStats,
     /// Interrupts taken, those that only wake included.
@@ -64,6 +66,7 @@ impl Vp {
             stacks,
             segments: UnsafeCell::new(Segments::new()),
             recovery: Cell::new(None),
+            guard: Cell::new(None),
             spins: SpinStats::new(),
             interrupts: AtomicU64::new(0),
             test_interrupts: AtomicU64::new(0),
