@@ -13,6 +13,7 @@ use crate::check::{self, KVM_DEVICE};
 use crate::config::{CpuList, MachineConfig, ModuleFile, Policy, RamSize, SpinThreshold, VpCount};
 use crate::emulated::Output;
 use crate::error::{CODE_BAD_INPUT, HostError};
+use crate::hyperv::features::Offered;
 use crate::loader::BootProtocolChoice;
 use crate::machine;
 use crate::outcome::Reason;
@@ -35,6 +36,7 @@ Examples:
   hypervisor-host run --kernel vmlinuz --initrd initrd.img --memory 512M \\
       --cmdline 'console=ttyS0 panic=-1'
   hypervisor-host run --test-devices --kernel hyperv_synic.flat --vps 2
+  hypervisor-host run --kernel enlighten-kernel --vps 4 --hv-disable remote-tlb-flush,cluster-ipi
   hypervisor-host check";
 
 const RUN_HELP: &str = "\
@@ -98,6 +100,15 @@ struct RunArgs {
     /// Whether the guest sees a Hyper-V interface
     #[arg(long, value_enum, default_value_t)]
     hyperv: Switch,
+    /// Parts of the Hyper-V interface to leave out, such as cluster-ipi,spin-wait; --hv-only lists them
+    #[arg(long, value_name = "NAME,…", value_parser = Offered::parse_list)]
+    hv_disable: Option<Offered>,
+    /// The only parts of the Hyper-V interface to offer, such as hypercall,vp-index (as far as KVM has them)
+    #[arg(long, value_name = "NAME,…", value_parser = Offered::parse_list, conflicts_with = "hv_disable")]
+    hv_only: Option<Offered>,
+    /// Parts to offer that are left out by default: apic-access as the recommended way to the APIC
+    #[arg(long, value_name = "NAME,…", value_parser = Offered::parse_list, conflicts_with = "hv_only")]
+    hv_enable: Option<Offered>,
     /// Write counts of everything to this file, as JSON, whatever way the machine ends
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -147,6 +158,11 @@ impl RunArgs {
             spin_threshold: self.spin_threshold,
             boot: self.boot,
             hyperv: self.hyperv == Switch::On,
+            offered: self.hv_only.unwrap_or_else(|| {
+                let more = self.hv_enable.unwrap_or(Offered::NONE);
+                let less = self.hv_disable.unwrap_or(Offered::NONE);
+                Offered::default().union(more).difference(less)
+            }),
             report: self.report,
             timeout: self.timeout,
             test_devices: self.test_devices,
@@ -291,6 +307,18 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_the_interface_are_chosen_by_name() {
+        let offered =
+            |arguments: &[&str]| parse(&[&["--kernel", "k"], arguments].concat()).unwrap().offered;
+        let ipi = Offered::parse_list("cluster-ipi").unwrap();
+        assert_eq!(offered(&[]), Offered::default());
+        assert_eq!(offered(&["--hv-disable", "cluster-ipi"]), Offered::default().difference(ipi));
+        assert_eq!(offered(&["--hv-only", "cluster-ipi"]), ipi);
+        assert_eq!(offered(&["--hv-enable", "apic-access"]), Offered::ALL);
+        assert!(parse(&["--kernel", "k", "--hv-only", "synic", "--hv-disable", "synic"]).is_err());
+    }
+
+    #[test]
     fn wrong_arguments_give_one_sentence() {
         for (arguments, part) in [
             (&["--kernel", "k", "--vps", "65"][..], "number from 1 to 64"),
@@ -298,6 +326,7 @@ mod tests {
             (&["--kernel", "k", "--timeout", "0"], "number of seconds"),
             (&["--kernel", "k", "--timeout", "inf"], "number of seconds"),
             (&["--kernel", "k", "--frobnicate"], "--frobnicate"),
+            (&["--kernel", "k", "--hv-disable", "bogus"], "cluster-ipi"),
             (&[], "--kernel"),
             (&["--kernel", "k", "--policy", "park"], "park"),
         ] {

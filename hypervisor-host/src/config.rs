@@ -14,6 +14,7 @@ use hv_abi::cpuid::HV_SPIN_WAIT_NEVER_NOTIFY;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::hyperv::features::Offered;
 use crate::layout::{MAX_RAM_BYTES, MAX_VPS, MIN_RAM_BYTES};
 use crate::loader::BootProtocolChoice;
 
@@ -49,6 +50,8 @@ pub struct MachineConfig {
     pub boot: BootProtocolChoice,
     /// Whether the guest sees a Hyper-V interface at all.
     pub hyperv: bool,
+    /// The parts of that interface that the guest is offered, as far as KVM has them.
+    pub offered: Offered,
     /// Where the report goes.
     pub report: Option<PathBuf>,
     /// The machine is ended after this long.

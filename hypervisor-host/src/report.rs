@@ -224,6 +224,7 @@ mod tests {
     use super::*;
     use crate::emulated::PortBus;
     use crate::outcome::Ending;
+    use crate::partition::kick::VpKicks;
     use crate::partition::shared::{MAX_MARKS, Marks};
     use hv_abi::host::Mark;
     use std::sync::{Arc, Mutex};
@@ -234,6 +235,7 @@ mod tests {
             ending: Ending::new().unwrap(),
             ports: PortBus::default(),
             test_memory: None,
+            kicks: Arc::new(VpKicks::new(2)),
             hyperv: None,
             vps: Arc::from(vec![VpStats::default(), VpStats::default()]),
             kernel_stats: Vec::new(),

@@ -6,70 +6,64 @@
 use hv_abi::cpuid::{
     Features, HV_CPUID_ENLIGHTENMENT_INFO, HV_CPUID_FEATURES, HV_CPUID_IMPLEMENTATION_LIMITS,
     HV_CPUID_INTERFACE, HV_CPUID_MIN, HV_CPUID_VENDOR_AND_MAX_FUNCTIONS, HV_CPUID_VERSION,
-    HV_INTERFACE_SIGNATURE, HV_VENDOR_MICROSOFT, Privileges, Recommendations,
+    HV_INTERFACE_SIGNATURE, HV_SPIN_WAIT_NEVER_NOTIFY, HV_VENDOR_MICROSOFT, Privileges,
+    Recommendations,
 };
 use hv_abi::host::{
     ENL_CPUID_BASE, ENL_CPUID_FEATURES, ENL_PORT_BASE, ENL_SIGNATURE, HostFeatures,
 };
 use kvm_bindings::kvm_cpuid_entry2;
 
+use super::features::Offered;
 use crate::config::SpinThreshold;
 use crate::layout::MAX_VPS;
 
-/// Privileges that the host grants if KVM backs them.
-const PRIVILEGES: Privileges = Privileges::VP_RUNTIME
-    .union(Privileges::TIME_REF_COUNT)
-    .union(Privileges::SYNIC)
-    .union(Privileges::SYNTHETIC_TIMERS)
-    .union(Privileges::APIC_ACCESS)
-    .union(Privileges::HYPERCALL)
-    .union(Privileges::VP_INDEX)
-    .union(Privileges::RESET)
-    .union(Privileges::REFERENCE_TSC)
-    .union(Privileges::FREQUENCIES)
-    .union(Privileges::POST_MESSAGES)
-    .union(Privileges::SIGNAL_EVENTS);
+/// The part of `wanted` that this KVM and this host can serve together.
+pub fn served(supported: &[kvm_cpuid_entry2], wanted: Offered) -> Offered {
+    let features = find(supported, HV_CPUID_FEATURES);
+    let privileges = u64::from(features.eax) | u64::from(features.ebx) << 32;
+    let advice = find(supported, HV_CPUID_ENLIGHTENMENT_INFO).eax;
+    // Auto-EOI is not for KVM to deprecate: older kernels have it, and don't say so.
+    let own_advice = Recommendations::DEPRECATE_AUTO_EOI;
+    Offered {
+        privileges: wanted.privileges & Privileges::from_bits_retain(privileges),
+        features: wanted.features & Features::from_bits_retain(features.edx),
+        recommendations: wanted.recommendations
+            & (Recommendations::from_bits_retain(advice) | own_advice),
+        spin_wait: wanted.spin_wait,
+    }
+}
 
-/// Features that the host shows if KVM backs them.
-const FEATURES: Features = Features::HYPERCALL_XMM_INPUT
-    .union(Features::FREQUENCY_MSRS)
-    .union(Features::GUEST_CRASH_MSRS)
-    .union(Features::STIMER_DIRECT);
-
-/// Recommendations that the host gives if KVM does. Not among them: the APIC by MSRs, because x2APIC
-/// and the processors' virtual APICs do better.
-const RECOMMENDATIONS: Recommendations = Recommendations::REMOTE_TLB_FLUSH
-    .union(Recommendations::RELAXED_TIMING)
-    .union(Recommendations::CLUSTER_IPI)
-    .union(Recommendations::EX_PROCESSOR_MASKS);
-
-/// The leaves for a guest, from those that KVM supports.
-pub fn leaves(supported: &[kvm_cpuid_entry2], threshold: SpinThreshold) -> Vec<kvm_cpuid_entry2> {
-    let find = |function| {
-        supported.iter().copied().find(|entry| entry.function == function).unwrap_or_default()
-    };
+/// The leaves for a guest that is offered what [`served`] gave.
+pub fn leaves(
+    supported: &[kvm_cpuid_entry2],
+    offered: Offered,
+    threshold: SpinThreshold,
+) -> Vec<kvm_cpuid_entry2> {
     let [vendor_b, vendor_c, vendor_d] = words(HV_VENDOR_MICROSOFT);
-    let version = find(HV_CPUID_VERSION);
-    let features = find(HV_CPUID_FEATURES);
-    let recommendations = find(HV_CPUID_ENLIGHTENMENT_INFO).eax & RECOMMENDATIONS.bits()
-        | Recommendations::DEPRECATE_AUTO_EOI.bits();
-    let privileges = PRIVILEGES.bits();
+    let version = find(supported, HV_CPUID_VERSION);
+    let privileges = offered.privileges.bits();
+    let recommendations = offered.recommendations.bits();
     vec![
         leaf(HV_CPUID_VENDOR_AND_MAX_FUNCTIONS, [HV_CPUID_MIN, vendor_b, vendor_c, vendor_d]),
         leaf(HV_CPUID_INTERFACE, [HV_INTERFACE_SIGNATURE, 0, 0, 0]),
         leaf(HV_CPUID_VERSION, [version.eax, version.ebx, version.ecx, version.edx]),
         leaf(
             HV_CPUID_FEATURES,
-            [
-                features.eax & privileges as u32,
-                features.ebx & (privileges >> 32) as u32,
-                0,
-                features.edx & FEATURES.bits(),
-            ],
+            [privileges as u32, (privileges >> 32) as u32, 0, offered.features.bits()],
         ),
         leaf(HV_CPUID_ENLIGHTENMENT_INFO, [recommendations, threshold.0, 0, 0]),
         leaf(HV_CPUID_IMPLEMENTATION_LIMITS, [MAX_VPS, 0, 0, 0]),
     ]
+}
+
+/// The threshold that the guest is told.
+pub fn threshold(offered: Offered, wanted: SpinThreshold) -> SpinThreshold {
+    if offered.spin_wait { wanted } else { SpinThreshold(HV_SPIN_WAIT_NEVER_NOTIFY) }
+}
+
+fn find(supported: &[kvm_cpuid_entry2], function: u32) -> kvm_cpuid_entry2 {
+    supported.iter().copied().find(|entry| entry.function == function).unwrap_or_default()
 }
 
 /// The leaves of the host's own range.
@@ -114,13 +108,13 @@ mod tests {
         ]
     }
 
-    fn find(leaves: &[kvm_cpuid_entry2], function: u32) -> kvm_cpuid_entry2 {
-        *leaves.iter().find(|leaf| leaf.function == function).unwrap()
+    fn shown(wanted: Offered, threshold: u32) -> Vec<kvm_cpuid_entry2> {
+        leaves(&linux_6_1(), served(&linux_6_1(), wanted), SpinThreshold(threshold))
     }
 
     #[test]
     fn the_guest_sees_microsofts_signature_and_only_the_leaves_named() {
-        let leaves = leaves(&linux_6_1(), SpinThreshold(4095));
+        let leaves = shown(Offered::default(), 4095);
         let first = find(&leaves, 0x4000_0000);
         // "Micr", "osof", "t Hv" as in TLFS §2.4.1.
         assert_eq!((first.ebx, first.ecx, first.edx), (0x7263_694D, 0x666F_736F, 0x7648_2074));
@@ -131,7 +125,7 @@ mod tests {
 
     #[test]
     fn debugging_and_reenlightenment_are_filtered_out() {
-        let features = find(&leaves(&linux_6_1(), SpinThreshold(1)), 0x4000_0003);
+        let features = find(&shown(Offered::ALL, 1), 0x4000_0003);
         assert_eq!(features.eax, 0x0AFF, "no re-enlightenment (bit 13)");
         assert_eq!(features.ebx, 0x30, "no debugging (bit 11)");
         assert_eq!(features.edx, 0x0008_0510, "no debugging (bits 1, 6, 11)");
@@ -139,16 +133,36 @@ mod tests {
 
     #[test]
     fn what_kvm_lacks_is_never_shown() {
-        let features = find(&leaves(&[], SpinThreshold(1)), 0x4000_0003);
+        let nothing = leaves(&[], served(&[], Offered::ALL), SpinThreshold(1));
+        let features = find(&nothing, 0x4000_0003);
         assert_eq!((features.eax, features.ebx, features.edx), (0, 0, 0));
     }
 
     #[test]
     fn the_threshold_and_the_end_of_auto_eoi_are_told() {
-        let info = find(&leaves(&linux_6_1(), SpinThreshold(77)), 0x4000_0004);
+        let info = find(&shown(Offered::default(), 77), 0x4000_0004);
         assert_eq!(info.ebx, 77);
         assert_ne!(info.eax & 1 << 9, 0);
         assert_eq!(info.eax & 1 << 3, 0, "the APIC is better reached without MSRs of Hyper-V");
+    }
+
+    #[test]
+    fn what_is_switched_off_is_not_shown() {
+        let off = Offered::parse_list("synic,stimer-direct,cluster-ipi").unwrap();
+        let leaves = shown(Offered::default().difference(off), 1);
+        let features = find(&leaves, 0x4000_0003);
+        assert_eq!((features.eax & 1 << 2, features.edx & 1 << 19), (0, 0));
+        assert_eq!(find(&leaves, 0x4000_0004).eax & 1 << 10, 0);
+        let only = Offered::parse_list("apic-access").unwrap();
+        assert_eq!(find(&shown(only, 1), 0x4000_0003).eax, 1 << 4);
+        assert_eq!(find(&shown(only, 1), 0x4000_0004).eax, 1 << 3);
+    }
+
+    #[test]
+    fn without_spin_waits_the_threshold_is_never() {
+        let off = Offered::parse_list("spin-wait").unwrap();
+        assert_eq!(threshold(Offered::ALL, SpinThreshold(9)).0, 9);
+        assert_eq!(threshold(Offered::ALL.difference(off), SpinThreshold(9)).0, u32::MAX);
     }
 
     #[test]

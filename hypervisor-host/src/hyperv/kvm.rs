@@ -5,10 +5,10 @@
 //! KVM takes hypercalls as soon as it knows one, page or not (Linux, kvm_hv_hypercall_enabled).
 #![expect(unsafe_code, reason = "kvm-ioctls has no wrapper for KVM_GET_SUPPORTED_HV_CPUID")]
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use hv_abi::hypercall::{HV_CALL_NOTIFY_LONG_SPIN_WAIT, HypercallResult};
-use hv_abi::hypercall::{HV_CALL_POST_MESSAGE, HV_CALL_SIGNAL_EVENT, HvError, HypercallInput};
+use hv_abi::cpuid::Privileges;
+use hv_abi::hypercall::{HV_CALL_NOTIFY_LONG_SPIN_WAIT, HypercallInput, HypercallResult};
 use hv_abi::msr::{HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL};
 use kvm_bindings::{
     CpuId, KVM_CAP_HYPERV_ENFORCE_CPUID, KVM_CAP_HYPERV_SYNIC2, KVM_CAP_X86_USER_SPACE_MSR, KVMIO,
@@ -21,9 +21,12 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::errno;
 use vmm_sys_util::ioctl::{_IOC_READ, _IOC_WRITE, ioctl_expr, ioctl_with_mut_ptr};
 
+use super::features::Offered;
 use super::hypercall_page::{self, ANSWER_DONE, ANSWER_PASS_ON, TrapInstruction};
 use super::long_spin::{self, Input};
 use super::msr::HypercallMsrs;
+use super::synic::lines::KvmLines;
+use super::synic::{Kick, Synic};
 use super::{GeneralProtection, HypervInterface, KvmFailure, VpAccess, cpuid};
 use crate::config::{Policy, SpinThreshold};
 use crate::stats::{SpinAnswer, VpStats, lock};
@@ -38,34 +41,62 @@ const MAX_LEAVES: usize = 64;
 /// The engine of one machine.
 pub struct KvmEngine {
     leaves: Vec<kvm_cpuid_entry2>,
+    offered: Offered,
     policy: Policy,
     threshold: SpinThreshold,
     memory: GuestMemoryMmap,
     msrs: Mutex<HypercallMsrs>,
+    synic: Arc<Synic>,
+}
+
+/// What an engine is made for.
+pub struct EngineConfig {
+    /// The machine.
+    pub vm: Arc<VmFd>,
+    /// Its RAM.
+    pub memory: GuestMemoryMmap,
+    /// Its number of VPs.
+    pub vps: u32,
+    /// Brings a VP's thread back from the guest.
+    pub kick: Kick,
+    /// How its processors trap.
+    pub trap: TrapInstruction,
+    /// What a long spin wait leads to.
+    pub policy: Policy,
+    /// How long a guest should spin before it notifies.
+    pub threshold: SpinThreshold,
+    /// What the guest is to be offered.
+    pub offered: Offered,
 }
 
 impl KvmEngine {
-    /// An engine for a machine with this RAM.
+    /// An engine for a machine with interrupt controllers.
     ///
     /// # Errors
     /// KVM does not tell its Hyper-V leaves.
-    pub fn new(
-        kvm: &Kvm,
-        memory: GuestMemoryMmap,
-        trap: TrapInstruction,
-        policy: Policy,
-        threshold: SpinThreshold,
-    ) -> Result<Self, KvmFailure> {
+    pub fn new(kvm: &Kvm, config: EngineConfig) -> Result<Self, KvmFailure> {
+        let EngineConfig { vm, memory, vps, kick, trap, policy, threshold, offered } = config;
         let supported =
             supported_leaves(kvm).map_err(KvmFailure::of("KVM_GET_SUPPORTED_HV_CPUID"))?;
+        let offered = cpuid::served(supported.as_slice(), offered);
+        let threshold = cpuid::threshold(offered, threshold);
         let msrs = HypercallMsrs::new(memory.clone(), hypercall_page::code(trap));
+        let lines = Box::new(KvmLines::new(vm));
+        let synic = Arc::new(Synic::new(memory.clone(), vps, lines, kick));
         Ok(Self {
-            leaves: cpuid::leaves(supported.as_slice(), threshold),
+            leaves: cpuid::leaves(supported.as_slice(), offered, threshold),
+            offered,
             policy,
             threshold,
             memory,
             msrs: Mutex::new(msrs),
+            synic,
         })
+    }
+
+    /// Refuses what the guest was not offered, as KVM does with the registers that it keeps.
+    fn need(&self, privilege: Privileges) -> Result<(), GeneralProtection> {
+        if self.offered.privileges.contains(privilege) { Ok(()) } else { Err(GeneralProtection) }
     }
 
     /// Counts a long spin wait and says what becomes of it.
@@ -142,6 +173,7 @@ impl HypervInterface for KvmEngine {
     }
 
     fn read_msr(&self, msr: u32) -> Result<u64, GeneralProtection> {
+        self.need(Privileges::HYPERCALL)?;
         let msrs = lock(&self.msrs);
         match msr {
             HV_X64_MSR_GUEST_OS_ID => Ok(msrs.guest_os_id()),
@@ -151,6 +183,7 @@ impl HypervInterface for KvmEngine {
     }
 
     fn write_msr(&self, vcpu: &VcpuFd, msr: u32, value: u64) -> Result<(), GeneralProtection> {
+        self.need(Privileges::HYPERCALL)?;
         // Held until KVM knows the identity too, or two VPs could leave the two in disagreement.
         let mut msrs = lock(&self.msrs);
         match msr {
@@ -183,15 +216,16 @@ impl HypervInterface for KvmEngine {
         }
     }
 
-    fn hypercall(&self, input: u64, stats: &VpStats) -> u64 {
-        let code = HypercallInput(input).code();
-        stats.count_call(code);
-        let status = match code {
-            // Nobody listens on any connection yet.
-            HV_CALL_POST_MESSAGE | HV_CALL_SIGNAL_EVENT => HvError::INVALID_CONNECTION_ID,
-            _ => HvError::INVALID_HYPERCALL_CODE,
-        };
-        HypercallResult::new(status.0.get(), 0).0
+    fn hypercall(&self, input: u64, parameter: u64, stats: &VpStats) -> u64 {
+        let input = HypercallInput(input);
+        stats.count_call(input.code());
+        let status =
+            self.synic.hypercall(input, parameter).map_or_else(|error| error.0.get(), |()| 0);
+        HypercallResult::new(status, 0).0
+    }
+
+    fn synic(&self) -> &Arc<Synic> {
+        &self.synic
     }
 }
 

@@ -2,19 +2,24 @@
 //!
 //! [`HypervInterface`] is what the VP run loop needs to know of it. [`kvm::KvmEngine`] is the engine
 //! that lets KVM's in-kernel emulation do the hot parts and keeps only what the host wants to see: the
-//! identity and hypercall MSRs ([`msr`]), the hypercall page ([`hypercall_page`]) and long spin waits
-//! ([`long_spin`]).
+//! identity and hypercall MSRs ([`msr`]), the hypercall page ([`hypercall_page`]), long spin waits
+//! ([`long_spin`]), and messages and events ([`synic`]). [`features`] says what a guest is offered.
 
 pub mod cpuid;
+pub mod features;
 pub mod hypercall_page;
 pub mod kvm;
 pub mod long_spin;
 pub mod msr;
+pub mod synic;
+
+use std::sync::Arc;
 
 use kvm_bindings::{kvm_cpuid_entry2, kvm_regs};
 use kvm_ioctls::{VcpuFd, VmFd};
 use vmm_sys_util::errno;
 
+use self::synic::Synic;
 use crate::stats::VpStats;
 
 /// The guest gets a general protection fault.
@@ -72,8 +77,11 @@ pub trait HypervInterface: Send + Sync {
     /// A read from the hypercall page's port; gives what the page finds in EAX.
     fn hypercall_page(&self, vp: VpAccess<'_>) -> u32;
 
-    /// A hypercall that KVM does not answer; gives the result value.
-    fn hypercall(&self, input: u64, stats: &VpStats) -> u64;
+    /// A hypercall that KVM does not answer, with its first parameter; gives the result value.
+    fn hypercall(&self, input: u64, parameter: u64, stats: &VpStats) -> u64;
+
+    /// The SynICs of the machine's VPs, for devices that interrupt by them.
+    fn synic(&self) -> &Arc<Synic>;
 }
 
 /// KVM refused something.

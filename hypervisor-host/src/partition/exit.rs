@@ -12,6 +12,7 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use crate::hyperv::GeneralProtection;
+use crate::hyperv::synic::Registers;
 use crate::stats::ExitKind;
 
 /// Why a VP stopped running guest code.
@@ -27,10 +28,10 @@ pub enum Exit {
     MsrRead(u32),
     /// A filtered MSR is written; [`answer_msr_write`] answers.
     MsrWrite(u32, u64),
-    /// A hypercall with this input value; [`answer_hypercall`] answers.
-    Hypercall(u64),
+    /// A hypercall with this input value and first parameter; [`answer_hypercall`] answers.
+    Hypercall(u64, u64),
     /// The SynIC changed.
-    Synic,
+    Synic(Registers),
     /// A signal, or nothing at all.
     Interrupted,
     /// The guest wants a reset, a power-off, or tells its crash.
@@ -77,8 +78,8 @@ impl Exit {
             Self::MmioWrite(_) => ExitKind::MmioWrite,
             Self::MsrRead(_) => ExitKind::MsrRead,
             Self::MsrWrite(..) => ExitKind::MsrWrite,
-            Self::Hypercall(_) => ExitKind::Hypercall,
-            Self::Synic => ExitKind::Synic,
+            Self::Hypercall(..) => ExitKind::Hypercall,
+            Self::Synic(_) => ExitKind::Synic,
             Self::Interrupted => ExitKind::Interrupted,
             Self::System(_) => ExitKind::SystemEvent,
             Self::Shutdown => ExitKind::Shutdown,
@@ -139,9 +140,18 @@ fn hyperv(vcpu: &mut VcpuFd) -> Exit {
     match exit.type_ {
         KVM_EXIT_HYPERV_HCALL => {
             // SAFETY: this type says that `hcall` is filled; all bit patterns are valid.
-            Exit::Hypercall(unsafe { exit.u.hcall.input })
+            let call = unsafe { exit.u.hcall };
+            Exit::Hypercall(call.input, call.params[0])
         }
-        KVM_EXIT_HYPERV_SYNIC => Exit::Synic,
+        KVM_EXIT_HYPERV_SYNIC => {
+            // SAFETY: this type says that `synic` is filled; all bit patterns are valid.
+            let synic = unsafe { exit.u.synic };
+            Exit::Synic(Registers {
+                control: synic.control,
+                message_page: synic.msg_page,
+                event_page: synic.evt_page,
+            })
+        }
         other => Exit::Other(other),
     }
 }

@@ -3,11 +3,12 @@
 //! - [`memory`]: guest RAM
 //! - [`cpuid`], [`registers`]: what a VP is when it starts
 //! - [`exit`], [`run_loop`]: what happens when it leaves the guest
-//! - [`vp`]: the threads
+//! - [`vp`], [`kick`]: the threads
 //! - [`shared`]: what they have in common
 
 pub mod cpuid;
 pub mod exit;
+pub mod kick;
 pub mod memory;
 pub mod registers;
 pub mod run_loop;
@@ -29,6 +30,7 @@ use vmm_sys_util::errno;
 use vmm_sys_util::eventfd::EventFd;
 
 use self::cpuid::Topology;
+use self::kick::VpKicks;
 use self::memory::GuestRam;
 use self::shared::Shared;
 use self::vp::VpThreads;
@@ -41,7 +43,7 @@ use crate::emulated::testdev::{self, memory::TestMemory};
 use crate::emulated::uart::{self, UartInput};
 use crate::emulated::{Output, PortBus};
 use crate::hyperv::hypercall_page::TrapInstruction;
-use crate::hyperv::kvm::KvmEngine;
+use crate::hyperv::kvm::{EngineConfig, KvmEngine};
 use crate::hyperv::{HypervInterface, KvmFailure, cpuid as hyperv_cpuid};
 use crate::layout::{COM1_IRQ, COM1_PORT, KVM_IDENTITY_MAP_ADDRESS, KVM_TSS_ADDRESS};
 use crate::loader::Boot;
@@ -99,8 +101,10 @@ impl Partition {
         let supported = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(KvmFailure::of("KVM_GET_SUPPORTED_CPUID"))?;
-        let hyperv = hyperv_interface(kvm, config, ram.guest(), supported.as_slice())?;
         let vm = Arc::new(create_vm(kvm)?);
+        let kicks = Arc::new(VpKicks::new(config.vps.get()));
+        let trap = TrapInstruction::for_vendor(cpuid::vendor(supported.as_slice()));
+        let hyperv = hyperv_interface(kvm, config, &vm, ram.guest(), trap, &kicks)?;
         if let Some(hyperv) = &hyperv {
             hyperv.prepare_machine(&vm)?;
         }
@@ -134,6 +138,7 @@ impl Partition {
             ending: Ending::new().map_err(PartitionError::system("no event descriptor"))?,
             ports,
             test_memory: config.test_devices.then(TestMemory::default),
+            kicks,
             hyperv,
             kernel_stats: if kernel_stats.len() == vps.len() { kernel_stats } else { Vec::new() },
             kernel_vm_stats: KvmStats::open(&vm),
@@ -178,14 +183,26 @@ pub struct Running {
 fn hyperv_interface(
     kvm: &Kvm,
     config: &MachineConfig,
+    vm: &Arc<VmFd>,
     memory: &GuestMemoryMmap,
-    supported: &[kvm_cpuid_entry2],
+    trap: TrapInstruction,
+    kicks: &Arc<VpKicks>,
 ) -> Result<Option<Arc<dyn HypervInterface>>, PartitionError> {
     if !config.hyperv {
         return Ok(None);
     }
-    let trap = TrapInstruction::for_vendor(cpuid::vendor(supported));
-    let engine = KvmEngine::new(kvm, memory.clone(), trap, config.policy, config.spin_threshold)?;
+    let kicks = kicks.clone();
+    let config = EngineConfig {
+        vm: vm.clone(),
+        memory: memory.clone(),
+        vps: config.vps.get(),
+        kick: Arc::new(move |vp| kicks.kick(vp)),
+        trap,
+        policy: config.policy,
+        threshold: config.spin_threshold,
+        offered: config.offered,
+    };
+    let engine = KvmEngine::new(kvm, config)?;
     Ok(Some(Arc::new(engine)))
 }
 

@@ -36,7 +36,17 @@ impl<'a> VpRunner<'a> {
 
     /// Runs the guest until the machine ends.
     pub fn run(&mut self) {
-        while self.shared.ending.get().is_none() {
+        let shared = self.shared;
+        let _kicks = shared.kicks.enter(self.index, &mut self.vcpu);
+        loop {
+            // First of all: a kick from now on keeps the VP from entering the guest.
+            self.vcpu.set_kvm_immediate_exit(0);
+            if shared.ending.get().is_some() {
+                return;
+            }
+            if let Some(hyperv) = &shared.hyperv {
+                hyperv.synic().work(self.index);
+            }
             let exit = exit::run(&mut self.vcpu);
             match self.answer(exit) {
                 Some(outcome) => self.shared.ending.set(outcome),
@@ -67,11 +77,17 @@ impl<'a> VpRunner<'a> {
                 self.write_msr(msr, value);
                 None
             }
-            Exit::Hypercall(input) => {
-                self.hypercall(input);
+            Exit::Hypercall(input, parameter) => {
+                self.hypercall(input, parameter);
                 None
             }
-            Exit::Synic | Exit::Interrupted | Exit::System(SystemEvent::Other(_)) => None,
+            Exit::Synic(registers) => {
+                if let Some(hyperv) = &self.shared.hyperv {
+                    hyperv.synic().registers_changed(self.index, registers);
+                }
+                None
+            }
+            Exit::Interrupted | Exit::System(SystemEvent::Other(_)) => None,
             Exit::System(SystemEvent::Reset) => Some(Outcome::guest(Reason::Reset, 0)),
             Exit::System(SystemEvent::PowerOff) => Some(Outcome::guest(Reason::PowerOff, 0)),
             Exit::System(SystemEvent::Crash) => Some(Outcome::died(
@@ -149,9 +165,9 @@ impl<'a> VpRunner<'a> {
         exit::answer_msr_write(&mut self.vcpu, result);
     }
 
-    fn hypercall(&mut self, input: u64) {
+    fn hypercall(&mut self, input: u64, parameter: u64) {
         if let Some(hyperv) = &self.shared.hyperv {
-            let result = hyperv.hypercall(input, self.stats);
+            let result = hyperv.hypercall(input, parameter, self.stats);
             exit::answer_hypercall(&mut self.vcpu, result);
         }
     }

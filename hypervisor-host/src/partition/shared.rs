@@ -9,6 +9,7 @@ use crate::emulated::PortBus;
 use crate::emulated::testdev::memory::TestMemory;
 use crate::hyperv::HypervInterface;
 use crate::outcome::Ending;
+use crate::partition::kick::VpKicks;
 use crate::report::MarkReport;
 use crate::stats::kvm::KvmStats;
 use crate::stats::{VpStats, exits_by_reason, lock};
@@ -24,6 +25,8 @@ pub struct Shared {
     pub ports: PortBus,
     /// The test kernels' device memory, if the machine has their devices.
     pub test_memory: Option<TestMemory>,
+    /// The VPs' threads.
+    pub kicks: Arc<VpKicks>,
     /// The Hyper-V interface, if the guest has one.
     pub hyperv: Option<Arc<dyn HypervInterface>>,
     /// Counters by VP.

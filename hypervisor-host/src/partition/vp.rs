@@ -7,8 +7,9 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use kvm_ioctls::VcpuFd;
-use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
+use vmm_sys_util::signal::Killable;
 
+use super::kick;
 use super::run_loop::VpRunner;
 use super::shared::Shared;
 use crate::outcome::Outcome;
@@ -17,11 +18,6 @@ use crate::outcome::Outcome;
 const STACK_BYTES: usize = 256 << 10;
 /// How long threads get to come back from the guest.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
-
-/// The signal that interrupts `KVM_RUN`.
-fn kick_signal() -> i32 {
-    SIGRTMIN()
-}
 
 /// Running VP threads.
 pub struct VpThreads(Vec<JoinHandle<()>>);
@@ -32,8 +28,7 @@ impl VpThreads {
     /// # Errors
     /// The operating system gives no thread. Those that ran already have stopped then.
     pub fn start(vps: Vec<(VcpuFd, Option<usize>)>, shared: &Arc<Shared>) -> io::Result<Self> {
-        extern "C" fn interrupt_only(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
-        register_signal_handler(kick_signal(), interrupt_only).map_err(io::Error::from)?;
+        kick::install_handler()?;
         let mut threads = Self(Vec::with_capacity(vps.len()));
         for (index, (vcpu, cpu)) in (0..).zip(vps) {
             match spawn(index, vcpu, cpu, shared.clone()) {
@@ -53,14 +48,14 @@ impl VpThreads {
     pub fn stop(self) -> bool {
         let deadline = Instant::now() + STOP_PATIENCE;
         let mut pause = Duration::from_micros(100);
-        // A signal that comes just before the thread enters the guest has no effect: repeat it.
+        // One that comes before the thread is ready for it has no effect: repeat it.
         while self.0.iter().any(|thread| !thread.is_finished()) {
             if Instant::now() > deadline {
                 return false;
             }
             for thread in self.0.iter().filter(|thread| !thread.is_finished()) {
                 // Fails only for a thread that has just ended.
-                let _ = thread.kill(kick_signal());
+                let _ = thread.kill(kick::signal_number());
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));

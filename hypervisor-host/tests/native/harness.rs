@@ -9,6 +9,7 @@ use std::time::Duration;
 use hypervisor_host::check::KVM_DEVICE;
 use hypervisor_host::config::{CpuList, MachineConfig, Policy, RamSize, SpinThreshold, VpCount};
 use hypervisor_host::emulated::Output;
+use hypervisor_host::hyperv::features::Offered;
 use hypervisor_host::loader::BootProtocolChoice;
 use hypervisor_host::machine;
 use hypervisor_host::report::Report;
@@ -22,6 +23,7 @@ pub(crate) struct Machine {
     pub(crate) spin_threshold: SpinThreshold,
     pub(crate) timeout: Duration,
     pub(crate) hyperv: bool,
+    pub(crate) offered: Offered,
 }
 
 impl Default for Machine {
@@ -31,6 +33,7 @@ impl Default for Machine {
             spin_threshold: SpinThreshold::default(),
             timeout: Duration::from_secs(20),
             hyperv: true,
+            offered: Offered::default(),
         }
     }
 }
@@ -56,6 +59,7 @@ pub(crate) fn run(code: &[u8], machine: Machine) -> Ran {
         spin_threshold: machine.spin_threshold,
         boot: BootProtocolChoice::Linux64,
         hyperv: machine.hyperv,
+        offered: machine.offered,
         report: None,
         timeout: Some(machine.timeout),
         test_devices: false,

@@ -1,0 +1,346 @@
+//! The host's side of the synthetic interrupt controller: who posts messages to a guest, raises its
+//! event flags, and takes the calls by which it does so itself.
+//!
+//! *Use.* A device gets an `Arc<Synic>` ([`HypervInterface::synic`](super::HypervInterface::synic)), adds
+//! a route for each [`Sint`] it wants to interrupt, and then
+//!
+//! - posts with [`Synic::post_message`]: one message waits for a slot that is occupied, a second one is
+//!   [`PostError::Busy`] until the guest has taken the first (`HV_STATUS_INSUFFICIENT_BUFFERS`)
+//! - sets flags with [`Synic::signal_event`], which interrupts only when the flag was clear
+//! - interrupts without either with [`Synic::raise`]
+//! - answers `HvCallPostMessage` and `HvCallSignalEvent` on connections of its own with
+//!   [`Synic::connect_messages`] and [`Synic::connect_events`] ([`Synic::connect_event_fd`] where KVM can
+//!   do it without waking the host); unknown connections are `HV_STATUS_INVALID_CONNECTION_ID`
+//!
+//! All of it may be called from any thread, a handler of a connection included.
+//!
+//! *Inside.* KVM keeps the registers and tells when SCONTROL, SIMP or SIEFP change ([`Registers`]); the
+//! two pages are plain guest memory ([`pages`]). KVM writes its own timers' messages into the same slots,
+//! in the context of the VP; so we write a message only on the VP's own thread ([`Synic::work`]), to which
+//! everybody else hands it by a kick. A SINT is an irqfd with a route of its own ([`lines`]); the resample
+//! event tells of the guest's EOI or EOM, upon which a waiting message is tried again ([`acks`]).
+
+pub mod acks;
+pub mod connections;
+pub mod lines;
+pub mod pages;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hv_abi::msr::{HV_MSR_PAGE_ADDRESS_MASK, HV_MSR_PAGE_ENABLE};
+use hv_abi::synic::{
+    HV_EVENT_FLAGS_COUNT, HV_SCONTROL_ENABLE, HV_SYNIC_SINT_COUNT, HvMessage, HvMessageType,
+};
+use thiserror::Error;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vmm_sys_util::errno;
+
+use self::acks::Acks;
+use self::connections::Connections;
+use self::lines::{Line, SintLines};
+use self::pages::Put;
+use crate::stats::lock;
+
+/// A synthetic interrupt source of one VP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sint {
+    /// The VP.
+    pub vp: u32,
+    /// The source, 0 to 15.
+    pub number: u8,
+}
+
+/// A route could not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RouteError {
+    /// The machine has no such VP or source.
+    #[error("there is no such VP or source")]
+    NoSuchSint,
+    /// KVM or the operating system refuses.
+    #[error("{0}")]
+    Refused(errno::Error),
+}
+
+/// A message or flag can't be given to a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PostError {
+    /// A message waits already.
+    #[error("a message waits already")]
+    Busy,
+    /// Nobody made a route to the source.
+    #[error("the source has no route")]
+    NoRoute,
+    /// The guest has disabled its SynIC or the page.
+    #[error("the guest's SynIC is disabled")]
+    Disabled,
+    /// The message has no type, or the flag a number that is too large.
+    #[error("no such message or flag")]
+    Invalid,
+}
+
+/// What a route is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RouteUse {
+    /// Event flags and bare interrupts.
+    Events,
+    /// Messages too. Every end of interrupt of the source costs the host a little.
+    Messages,
+}
+
+/// SCONTROL, SIMP and SIEFP of a VP, as KVM last told them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registers {
+    /// `HV_X64_MSR_SCONTROL`.
+    pub control: u64,
+    /// `HV_X64_MSR_SIMP`.
+    pub message_page: u64,
+    /// `HV_X64_MSR_SIEFP`.
+    pub event_page: u64,
+}
+
+/// Brings a VP's thread back to the host; see `partition::kick`.
+pub type Kick = Arc<dyn Fn(u32) + Send + Sync>;
+
+/// The SynICs of a machine's VPs.
+pub struct Synic {
+    // Stops its thread first.
+    acks: Acks,
+    parts: Arc<Parts>,
+    connections: Connections,
+}
+
+/// What the thread for acknowledgements needs too.
+struct Parts {
+    memory: GuestMemoryMmap,
+    vps: Box<[Vp]>,
+    lines: Box<dyn SintLines>,
+    kick: Kick,
+}
+
+struct Vp {
+    control: AtomicU64,
+    message_page: AtomicU64,
+    event_page: AtomicU64,
+    /// A message may have found its place.
+    has_work: AtomicBool,
+    routes: Mutex<[Option<Route>; HV_SYNIC_SINT_COUNT]>,
+}
+
+struct Route {
+    line: Line,
+    use_: RouteUse,
+    users: u32,
+    waiting: Option<HvMessage>,
+}
+
+impl Default for Vp {
+    fn default() -> Self {
+        Self {
+            // KVM starts with an enabled SynIC (Linux, kvm_hv_activate_synic).
+            control: AtomicU64::new(HV_SCONTROL_ENABLE),
+            message_page: AtomicU64::new(0),
+            event_page: AtomicU64::new(0),
+            has_work: AtomicBool::new(false),
+            routes: Mutex::default(),
+        }
+    }
+}
+
+impl Vp {
+    /// The page that a register names, if the SynIC and the page are enabled.
+    fn page(&self, register: &AtomicU64) -> Option<GuestAddress> {
+        let value = register.load(Ordering::Acquire);
+        let on = self.control.load(Ordering::Acquire) & HV_SCONTROL_ENABLE != 0
+            && value & HV_MSR_PAGE_ENABLE != 0;
+        on.then_some(GuestAddress(value & HV_MSR_PAGE_ADDRESS_MASK))
+    }
+}
+
+impl Synic {
+    /// The SynICs of `vps` VPs with their pages in `memory`.
+    pub fn new(memory: GuestMemoryMmap, vps: u32, lines: Box<dyn SintLines>, kick: Kick) -> Self {
+        let vps = (0..vps).map(|_| Vp::default()).collect();
+        let parts = Arc::new(Parts { memory, vps, lines, kick });
+        Self { acks: Acks::default(), parts, connections: Connections::default() }
+    }
+
+    /// Makes a route to a source, or one more user of it.
+    ///
+    /// # Errors
+    /// There is no such source, or the operating system refuses.
+    pub fn add_route(&self, sint: Sint, use_: RouteUse) -> Result<(), RouteError> {
+        let vp = self.parts.vp(sint).ok_or(RouteError::NoSuchSint)?;
+        let mut routes = lock(&vp.routes);
+        let slot = routes.get_mut(usize::from(sint.number)).ok_or(RouteError::NoSuchSint)?;
+        if let Some(route) = slot.as_mut().filter(|route| route.use_ >= use_) {
+            route.users = route.users.saturating_add(1);
+            return Ok(());
+        }
+        let old = slot.take();
+        let users = old.as_ref().map_or(0, |route| route.users);
+        if let Some(route) = old {
+            self.disconnect(sint, route);
+        }
+        let line = self.parts.lines.connect(sint, use_).map_err(RouteError::Refused)?;
+        if let Some(ack) = &line.acknowledged {
+            self.acks.watch(sint, ack, &self.parts).map_err(RouteError::Refused)?;
+        }
+        *slot = Some(Route { line, use_, users: users.saturating_add(1), waiting: None });
+        Ok(())
+    }
+
+    /// Gives up one use of a route. With the last one the route goes, and a message that waits.
+    pub fn remove_route(&self, sint: Sint) {
+        let Some(vp) = self.parts.vp(sint) else { return };
+        let mut routes = lock(&vp.routes);
+        let Some(slot) = routes.get_mut(usize::from(sint.number)) else { return };
+        match slot.take() {
+            Some(route) if route.users <= 1 => self.disconnect(sint, route),
+            Some(mut route) => {
+                route.users -= 1;
+                *slot = Some(route);
+            }
+            None => {}
+        }
+    }
+
+    fn disconnect(&self, sint: Sint, route: Route) {
+        if let Some(ack) = &route.line.acknowledged {
+            self.acks.forget(ack);
+        }
+        self.parts.lines.disconnect(sint, &route.line);
+    }
+
+    /// Interrupts the VP by one of its sources.
+    ///
+    /// # Errors
+    /// The source has no route.
+    pub fn raise(&self, sint: Sint) -> Result<(), PostError> {
+        self.parts.with_route(sint, |route| {
+            route.line.raise();
+            Ok(())
+        })
+    }
+
+    /// Posts a message: into the slot if that is empty, else to be delivered when the guest has emptied
+    /// it. `message_flags` is the SynIC's own.
+    ///
+    /// # Errors
+    /// Another message waits, the source has no route, or the guest disabled its SynIC.
+    pub fn post_message(&self, sint: Sint, message: &HvMessage) -> Result<(), PostError> {
+        if message.header.message_type == HvMessageType::NONE
+            || usize::from(message.header.payload_size) > message.payload.len()
+        {
+            return Err(PostError::Invalid);
+        }
+        let vp = self.parts.vp(sint).ok_or(PostError::NoRoute)?;
+        self.parts.with_route(sint, |route| {
+            if vp.page(&vp.message_page).is_none() {
+                return Err(PostError::Disabled);
+            }
+            if route.use_ < RouteUse::Messages {
+                return Err(PostError::NoRoute);
+            }
+            if route.waiting.is_some() {
+                return Err(PostError::Busy);
+            }
+            route.waiting = Some(*message);
+            Ok(())
+        })?;
+        self.parts.ask_for_work(sint.vp);
+        Ok(())
+    }
+
+    /// Sets an event flag, and raises the source if the flag was clear. Tells whether it was.
+    ///
+    /// # Errors
+    /// The source has no route, there is no such flag, or the guest disabled its SynIC.
+    pub fn signal_event(&self, sint: Sint, flag: u16) -> Result<bool, PostError> {
+        if usize::from(flag) >= HV_EVENT_FLAGS_COUNT {
+            return Err(PostError::Invalid);
+        }
+        let vp = self.parts.vp(sint).ok_or(PostError::NoRoute)?;
+        self.parts.with_route(sint, |route| {
+            let page = vp.page(&vp.event_page).ok_or(PostError::Disabled)?;
+            let set = pages::set_flag(&self.parts.memory, page, sint.number, flag);
+            let was_clear = set.ok_or(PostError::Disabled)?;
+            if was_clear {
+                route.line.raise();
+            }
+            Ok(was_clear)
+        })
+    }
+
+    /// Connections for messages and events, by which the guest calls.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// KVM tells that the guest wrote one of its registers. On the VP's thread.
+    pub fn registers_changed(&self, vp: u32, registers: Registers) {
+        let Some(state) = self.parts.vps.get(vp as usize) else { return };
+        state.control.store(registers.control, Ordering::Release);
+        state.message_page.store(registers.message_page, Ordering::Release);
+        state.event_page.store(registers.event_page, Ordering::Release);
+        state.has_work.store(true, Ordering::Release);
+    }
+
+    /// Delivers what waits for a VP. Only on the VP's thread, outside the guest.
+    pub fn work(&self, vp: u32) {
+        if let Some(state) = self.parts.vps.get(vp as usize) {
+            self.parts.deliver(state);
+        }
+    }
+}
+
+impl Parts {
+    fn vp(&self, sint: Sint) -> Option<&Vp> {
+        self.vps.get(sint.vp as usize)
+    }
+
+    fn with_route<T>(
+        &self,
+        sint: Sint,
+        action: impl FnOnce(&mut Route) -> Result<T, PostError>,
+    ) -> Result<T, PostError> {
+        let vp = self.vp(sint).ok_or(PostError::NoRoute)?;
+        let mut routes = lock(&vp.routes);
+        let route = routes.get_mut(usize::from(sint.number)).and_then(Option::as_mut);
+        action(route.ok_or(PostError::NoRoute)?)
+    }
+
+    /// Has the VP's thread look for messages.
+    fn ask_for_work(&self, vp: u32) {
+        if let Some(state) = self.vps.get(vp as usize) {
+            state.has_work.store(true, Ordering::Release);
+            (self.kick)(vp);
+        }
+    }
+
+    /// The guest ended an interrupt or a message.
+    fn acknowledged(&self, sint: Sint) {
+        let waits = self.with_route(sint, |route| Ok(route.waiting.is_some()));
+        if waits == Ok(true) {
+            self.ask_for_work(sint.vp);
+        }
+    }
+
+    fn deliver(&self, vp: &Vp) {
+        if !vp.has_work.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let Some(page) = vp.page(&vp.message_page) else { return };
+        for (number, route) in (0..).zip(lock(&vp.routes).iter_mut()) {
+            let Some(route) = route else { continue };
+            let Some(message) = &route.waiting else { continue };
+            if pages::put_message(&self.memory, page, number, message) == Put::Delivered {
+                route.waiting = None;
+                route.line.raise();
+            }
+            // An occupied slot brings us back by an EOM, a page outside RAM by a new SIMP.
+        }
+    }
+}
