@@ -25,6 +25,7 @@ pub mod paging;
 pub mod phys;
 pub mod symbols;
 pub mod tally;
+pub mod timer_wheel;
 
 /// Most virtual processors that the kernel runs.
 pub const MAX_VPS: usize = 64;

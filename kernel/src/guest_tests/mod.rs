@@ -15,6 +15,7 @@ mod protection;
 mod smp;
 mod spin_locks;
 mod spin_waits;
+mod timer;
 
 use alloc::string::String;
 

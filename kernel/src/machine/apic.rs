@@ -28,6 +28,7 @@ const IN_SERVICE: u32 = 0x10;
 const LVT_TIMER: u32 = 0x32;
 const LVT_LINT0: u32 = 0x35;
 const TIMER_COUNT: u32 = 0x38;
+const TIMER_CURRENT: u32 = 0x39;
 const TIMER_DIVIDE: u32 = 0x3E;
 
 const SPURIOUS_ENABLE: u32 = 1 << 8;
@@ -129,6 +130,25 @@ pub(crate) fn start_timer(vector: u8, count: u32) {
 pub(crate) fn stop_timer() {
     write(LVT_TIMER, LVT_MASKED);
     write(TIMER_COUNT, 0);
+}
+
+/// Has the timer of this processor raise `vector` once, when `count` ticks have passed.
+pub(crate) fn start_timer_once(vector: u8, count: u32) {
+    write(TIMER_DIVIDE, DIVIDE_BY_128);
+    write(LVT_TIMER, vector.into());
+    write(TIMER_COUNT, count);
+}
+
+/// As [`start_timer_once`], without an interrupt.
+pub(crate) fn start_timer_masked(count: u32) {
+    write(TIMER_DIVIDE, DIVIDE_BY_128);
+    write(LVT_TIMER, LVT_MASKED);
+    write(TIMER_COUNT, count);
+}
+
+/// Where the timer of this processor stands.
+pub(crate) fn timer_count() -> u32 {
+    read(TIMER_CURRENT)
 }
 
 /// Sends interrupt `vector` to the processor with APIC identifier `to`.

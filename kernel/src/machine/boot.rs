@@ -18,7 +18,9 @@ use super::console::{self, println};
 use super::memory::{self, BootMemory, Extras, Memory};
 use super::stacks::{Stack, Stacks, TOTAL_PAGES};
 use super::vp::{self, Vp};
-use super::{apic, clock, cpu, exit, hyperv, interrupts, logger, segments, smp, trampoline};
+use super::{
+    apic, clock, cpu, exit, hyperv, interrupts, logger, segments, smp, synic, timer, trampoline,
+};
 
 /// What the rest of the kernel may want to know of the boot.
 pub(crate) struct Machine {
@@ -221,6 +223,12 @@ fn make_processors(ids: &[u32]) -> Vec<Stacks> {
     stacks
 }
 
+/// What each processor does for itself once it runs.
+pub(super) fn init_processor() {
+    synic::init_processor();
+    timer::init_processor();
+}
+
 /// Masks all interrupts of the two 8259s.
 fn silence_8259() {
     for port in [0x21, 0xA1] {
@@ -240,6 +248,7 @@ extern "C" fn run() -> ! {
     vp.online.store(true, Ordering::Release);
     clock::init(hyperv::interface());
     hyperv::init();
+    init_processor();
     if let Some(page) = machine.trampoline {
         smp::start_others(page);
     }

@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "interrupt entry in assembly")]
 
 use core::arch::global_asm;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use spin::Once;
 use x86_64::instructions::tables::lidt;
@@ -23,6 +23,8 @@ pub(crate) const WAKE_VECTOR: u8 = 0x40;
 pub(crate) const TEST_VECTOR: u8 = 0x41;
 /// The watchdog's timer. In the highest class, which no other interrupt in service holds up.
 pub(crate) const WATCHDOG_VECTOR: u8 = 0xF1;
+/// Timers are due.
+pub(crate) const TIMER_VECTOR: u8 = 0x48;
 /// The local APIC's spurious vector: no end of interrupt belongs to it.
 pub(crate) const SPURIOUS_VECTOR: u8 = 0xFF;
 
@@ -169,6 +171,27 @@ pub(crate) fn install() {
     unsafe { lidt(&pointer) };
 }
 
+/// What a vector's interrupt does, beside being counted and ended.
+pub(crate) type Handler = fn(u8);
+
+/// For each vector a [`Handler`], or null.
+static HANDLERS: [AtomicPtr<()>; 256] = [const { AtomicPtr::new(core::ptr::null_mut()) }; 256];
+
+/// Lets `handler` serve a vector from [`FIRST_INTERRUPT`] on, on all processors; `None` for nobody.
+pub(crate) fn set_handler(vector: u8, handler: Option<Handler>) {
+    let handler = handler.map_or(core::ptr::null_mut(), |handler| handler as *mut ());
+    HANDLERS[usize::from(vector)].store(handler, Ordering::Release);
+}
+
+fn call_handler(vector: u8) {
+    let handler = HANDLERS[usize::from(vector)].load(Ordering::Acquire);
+    if !handler.is_null() {
+        // SAFETY: only `set_handler` stores there, and it stores such functions.
+        let handler: Handler = unsafe { core::mem::transmute::<*mut (), Handler>(handler) };
+        handler(vector);
+    }
+}
+
 /// What the stubs call.
 #[unsafe(no_mangle)]
 extern "C" fn enl_handle_interrupt(frame: &mut Frame) {
@@ -181,6 +204,7 @@ extern "C" fn enl_handle_interrupt(frame: &mut Frame) {
             if vector == TEST_VECTOR {
                 vp.test_interrupts.fetch_add(1, Ordering::Relaxed);
             }
+            call_handler(vector);
             apic::end_of_interrupt();
             if vector == WATCHDOG_VECTOR {
                 watchdog::tick(frame);

@@ -1,6 +1,7 @@
 //! The machine: everything that needs ring 0, from the first instruction to processors that wait for work.
 
 pub(crate) mod apic;
+pub(crate) mod apic_timer;
 pub(crate) mod boot;
 pub(crate) mod clock;
 pub(crate) mod console;
@@ -20,6 +21,8 @@ mod segments;
 pub(crate) mod smp;
 pub(crate) mod stacks;
 pub(crate) mod symbols;
+pub(crate) mod synic;
+pub(crate) mod timer;
 mod trampoline;
 pub(crate) mod vp;
 pub(crate) mod watchdog;

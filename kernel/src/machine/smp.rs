@@ -4,7 +4,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{apic, clock, cpu, interrupts, jobs, trampoline, vp};
+use super::{apic, boot, clock, cpu, interrupts, jobs, trampoline, vp};
 
 /// A start-up interrupt may be lost, and one to a processor that runs is ignored: repeat it this often.
 const REPEAT_100NS: u64 = 500_000;
@@ -71,6 +71,7 @@ extern "C" fn enl_processor_main(index: u32) -> ! {
     interrupts::install();
     apic::enable();
     x86_64::instructions::interrupts::enable();
+    boot::init_processor();
     vp.online.store(true, Ordering::SeqCst);
     if let Some(boot) = vp::get(0) {
         jobs::wake(boot);

@@ -19,7 +19,7 @@ use x86_64::instructions::interrupts;
 
 use super::fault::{self, End};
 use super::interrupts::{Frame, WATCHDOG_VECTOR};
-use super::{apic, console, heap, jobs, vp};
+use super::{apic, console, heap, jobs, timer, vp};
 
 /// Ticks within the limit; one more, and the action has hung.
 const TICKS: u32 = 4;
@@ -61,12 +61,18 @@ pub(crate) fn start(seconds: u32) {
     let count = u64::from(seconds) * TIMER_HZ / u64::from(TICKS * apic::TIMER_DIVISOR);
     COUNT.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::SeqCst);
     ARMED.store(true, Ordering::SeqCst);
-    jobs::run_on_all(|_| apic::start_timer(WATCHDOG_VECTOR, COUNT.load(Ordering::SeqCst)));
+    jobs::run_on_all(|_| {
+        timer::lend_apic_timer();
+        apic::start_timer(WATCHDOG_VECTOR, COUNT.load(Ordering::SeqCst));
+    });
 }
 
 /// Stops the timers.
 pub(crate) fn stop() {
-    jobs::run_on_all(|_| apic::stop_timer());
+    jobs::run_on_all(|_| {
+        apic::stop_timer();
+        timer::take_apic_timer_back();
+    });
     ARMED.store(false, Ordering::SeqCst);
 }
 
@@ -133,7 +139,7 @@ pub(crate) fn tick(frame: &mut Frame) {
         return;
     }
     // Whoever holds one of these needs a moment; there is a next tick.
-    let busy = console::is_locked() || heap::is_locked();
+    let busy = console::is_locked() || heap::is_locked() || timer::is_locked();
     if ticks.fetch_add(1, Ordering::Relaxed) < TICKS || busy {
         return;
     }
@@ -156,7 +162,8 @@ pub(crate) fn take_nmi(frame: &mut Frame) -> bool {
     let action = ACTION.load(Ordering::SeqCst);
     let struck = action != NONE && STRUCK.load(Ordering::SeqCst) == action;
     // One that comes late belongs to an action that has ended already.
-    if struck && !console::is_locked() && !heap::is_locked() {
+    let busy = console::is_locked() || heap::is_locked() || timer::is_locked();
+    if struck && !busy {
         fault::abandon(frame, End::Hung { at: frame.rip });
     }
     true
