@@ -9,6 +9,12 @@
 
 #![expect(unsafe_code, reason = "reads and writes model-specific registers")]
 
+mod frequency;
+mod reenlightenment;
+
+pub use frequency::{Frequencies, expose_invariant_tsc};
+pub use reenlightenment::Reenlightenment;
+
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 

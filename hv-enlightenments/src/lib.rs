@@ -13,7 +13,9 @@
 //! | [`detect`] | is the interface there, and what does it offer |
 //! | [`identity`], [`hypercall`] | who we are; calls in registers and in memory |
 //! | [`synic`], [`stimer`] | messages, event flags and timers of a virtual processor |
-//! | [`clock`], [`vp`] | reference time; the processor's number |
+//! | [`clock`], [`vp`] | reference time, frequencies, migrations; the processor's number |
+//! | [`apic`] | the local APIC's registers, and interrupts that end without an exit |
+//! | [`crash`], [`extended`] | telling of a crash; memory that is zero, or free |
 //! | [`tlb`], [`ipi`], [`vp_set`] | flushing and interrupting other processors, sets of them |
 //! | [`idle`] | sleeping with interrupts masked |
 //! | [`spin_wait`], [`lock`] | counting and reporting waits; the locks that do so |
@@ -129,9 +131,12 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod apic;
 pub mod clock;
 pub mod cpu;
+pub mod crash;
 pub mod detect;
+pub mod extended;
 pub mod hypercall;
 pub mod identity;
 pub mod idle;
