@@ -93,7 +93,7 @@ impl<C: Cpu + Copy> ClusterIpi<C> {
             Targets::Set(set) if set.is_empty() => return Ok(()),
             Targets::Set(set) => match set.mask() {
                 // SAFETY: the caller's contract is the same.
-                Some(mask) => return unsafe { self.send_plain(vector, mask) },
+                Some(mask) => return unsafe { self.send_mask(vector, mask) },
                 None => set.sparse(),
             },
             Targets::All => SparseSet::ALL,
@@ -105,10 +105,15 @@ impl<C: Cpu + Copy> ClusterIpi<C> {
         unsafe { self.send_ex(vector, &sparse, buffer) }
     }
 
+    /// As [`Self::send`] to the processors with indices below 64 that have a bit in the mask, by the plain call.
+    ///
     /// # Safety
     ///
     /// As for [`Self::send`].
-    unsafe fn send_plain(&self, vector: u8, processor_mask: u64) -> Result<(), IpiError> {
+    pub unsafe fn send_mask(&self, vector: u8, processor_mask: u64) -> Result<(), IpiError> {
+        if u32::from(vector) < HV_IPI_LOW_VECTOR {
+            return Err(IpiError::BadVector(vector));
+        }
         let input = HvInputSendSyntheticClusterIpi {
             vector: vector.into(),
             target_vtl: 0,
@@ -138,7 +143,7 @@ impl<C: Cpu + Copy> ClusterIpi<C> {
         let call = HypercallInput::new(HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI_EX)
             .with_variable_header(set.variable_header_qwords());
         let pieces = [input.as_bytes(), set.banks().as_bytes()];
-        // SAFETY: as in `send_plain`.
+        // SAFETY: as in `send_mask`.
         Ok(unsafe { self.calls.simple(call, buffer, &pieces) }?)
     }
 }

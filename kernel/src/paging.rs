@@ -68,6 +68,42 @@ impl<M: TableMemory> IdentityMap<M> {
         self.set(range, None)
     }
 
+    /// Maps the frame at `physical` at the 4 KiB page `address`, whatever was there; present is added. What was
+    /// there, as flags.
+    ///
+    /// # Errors
+    /// [`MapError`]; nothing has changed then.
+    pub fn map_page(
+        &mut self,
+        address: u64,
+        physical: u64,
+        flags: Flags,
+    ) -> Result<Flags, MapError> {
+        let aligned = address.is_multiple_of(PAGE_SIZE) && physical & !ADDRESS == 0;
+        if !aligned || address >= 1 << 47 {
+            return Err(MapError::BadRange);
+        }
+        let directory = self.directory(address)?;
+        let table = self.split(directory, address)?;
+        let before = self.memory.read(table, index(address, 1));
+        let entry = physical | (flags | Flags::PRESENT).bits();
+        self.memory.write(table, index(address, 1), entry);
+        Ok(Flags::from_bits_truncate(before))
+    }
+
+    /// Changes the flags of the 4 KiB page `address`; present is added.
+    ///
+    /// # Errors
+    /// [`MapError::BadRange`] if no such page is mapped, [`MapError::NoMemory`]; nothing has changed then.
+    pub fn protect_page(&mut self, address: u64, flags: Flags) -> Result<(), MapError> {
+        self.flags(address).ok_or(MapError::BadRange)?;
+        let directory = self.directory(address)?;
+        let table = self.split(directory, address)?;
+        let frame = self.memory.read(table, index(address, 1)) & ADDRESS;
+        self.map_page(address & !(PAGE_SIZE - 1), frame, flags)?;
+        Ok(())
+    }
+
     /// Flags of the page at `address` (with `HUGE_PAGE` for a large one), if it is mapped.
     pub fn flags(&self, address: u64) -> Option<Flags> {
         let mut table = self.root;
@@ -96,7 +132,9 @@ impl<M: TableMemory> IdentityMap<M> {
             let large_end = (at & !(LARGE_PAGE_SIZE - 1)) + LARGE_PAGE_SIZE;
             let end = large_end.min(range.end);
             let whole = end - at == LARGE_PAGE_SIZE;
-            if whole && !self.is_split(directory, at) {
+            if flags.is_none() && self.memory.read(directory, index(at, 2)) == 0 {
+                // Nothing is there, and it takes no table to say so.
+            } else if whole && !self.is_split(directory, at) {
                 let entry = flags.map_or(0, |flags| at | (flags | Flags::HUGE_PAGE).bits());
                 self.memory.write(directory, index(at, 2), entry);
             } else {
@@ -249,6 +287,44 @@ mod tests {
         assert_eq!(map.flags(0x1000), Some(Flags::PRESENT));
         map.unmap(Range::new(0, 2 << 20)).unwrap();
         assert_eq!(map.flags(0x1000), None);
+    }
+
+    #[test]
+    fn a_page_can_show_any_frame_and_keeps_it_when_its_protection_changes() {
+        let mut map = identity(8);
+        let at = (1 << 45) + 0x3000;
+        assert_eq!(map.map_page(at, 0x9000, DATA), Ok(Flags::empty()));
+        assert_eq!(map.map_page(at, 0xA000, DATA), Ok(DATA | Flags::PRESENT));
+        map.protect_page(at, Flags::NO_EXECUTE).unwrap();
+        assert_eq!(map.flags(at), Some(Flags::NO_EXECUTE | Flags::PRESENT));
+        // Tables in order: root, two below it, the page table.
+        assert_eq!(map.memory.read(0x4000, 3), 0x8000_0000_0000_A001);
+        assert_eq!((map.flags(at - 0x1000), map.flags(at + 0x1000)), (None, None));
+        map.unmap(Range::new(at, 0x1000)).unwrap();
+        assert_eq!(map.flags(at), None);
+    }
+
+    #[test]
+    fn protecting_a_page_splits_the_large_one_around_it() {
+        let mut map = identity(8);
+        map.map(Range::new(0, 2 << 20), DATA).unwrap();
+        map.protect_page(0x5000, Flags::empty()).unwrap();
+        assert_eq!(map.memory.read(0x4000, 5), 0x5001);
+        assert_eq!(map.memory.read(0x4000, 6), 0x8000_0000_0000_6003);
+    }
+
+    #[test]
+    fn pages_that_are_none_are_refused() {
+        let mut map = identity(8);
+        for (at, frame) in [(0x1001, 0), (1 << 47, 0), (0x1000, 0x10), (0x1000, 1 << 52)] {
+            assert_eq!(
+                map.map_page(at, frame, DATA),
+                Err(MapError::BadRange),
+                "{at:#x} {frame:#x}"
+            );
+        }
+        assert_eq!(map.protect_page(0x1000, DATA), Err(MapError::BadRange));
+        assert_eq!(identity(1).map_page(0, 0, DATA), Err(MapError::NoMemory));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use kernel::fixed::Text;
 
 use crate::machine::boot::Machine;
 use crate::machine::cpu::CPU;
-use crate::machine::{apic, console, exit, hyperv, memory, vp};
+use crate::machine::{apic, console, exit, hyperv, idle, ipi, memory, shootdown, vp};
 use crate::{conformance, guest_tests, study};
 
 /// Does the job and ends.
@@ -36,6 +36,12 @@ fn announce(machine: &Machine) {
         Ok(hv) => log::info!("Hyper-V interface by \"{}\": {:?}", hv.vendor(), hv.privileges()),
         Err(absence) => log::info!("no Hyper-V interface: {absence}"),
     }
+    log::info!(
+        "TLB flushes by {}, interrupts by {}, idle by {}",
+        shootdown::method(),
+        ipi::method(),
+        idle::method()
+    );
     let mut vendor = Text::<12>::new();
     let name = hypervisor_vendor(&CPU);
     let written = name.map(|name| core::fmt::Write::write_fmt(&mut vendor, format_args!("{name}")));
@@ -50,6 +56,9 @@ fn announce(machine: &Machine) {
             .number("memory_bytes", machine.usable_bytes)
             .number("kernel_bytes", memory::image().len())
             .str("apic", mode)
+            .str("tlb", shootdown::method())
+            .str("ipi", ipi::method())
+            .str("idle", idle::method())
             .end()
     });
 }

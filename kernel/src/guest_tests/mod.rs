@@ -12,10 +12,12 @@ pub(crate) mod each_vp;
 mod frames_and_heap;
 mod interrupts;
 mod protection;
+mod remap;
 mod smp;
 mod spin_locks;
 mod spin_waits;
 mod timer;
+pub(crate) mod translations;
 
 use alloc::string::String;
 

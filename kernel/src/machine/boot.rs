@@ -33,7 +33,7 @@ pub(crate) struct Machine {
     /// Processors in the MADT; `None` if there was none to read.
     pub(crate) processors: Option<Processors>,
     /// Start-up code of the other processors.
-    trampoline: Option<u64>,
+    pub(crate) trampoline: Option<u64>,
 }
 
 static INFO: Once<BootInfo> = Once::new();
@@ -225,6 +225,7 @@ fn make_processors(ids: &[u32]) -> Vec<Stacks> {
 
 /// What each processor does for itself once it runs.
 pub(super) fn init_processor() {
+    hyperv::learn_index(vp::current());
     synic::init_processor();
     timer::init_processor();
 }

@@ -71,6 +71,12 @@ pub(crate) fn wait_for_interrupt() {
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }
 
+/// Takes interrupts that are pending, then returns with interrupts off.
+pub(crate) fn take_interrupts() {
+    // SAFETY: as in `wait_for_interrupt`. STI takes effect after the next instruction.
+    unsafe { asm!("sti", "nop", "cli", options(nostack)) };
+}
+
 /// Stops this processor for good.
 pub(crate) fn stop() -> ! {
     loop {

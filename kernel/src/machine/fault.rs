@@ -10,7 +10,7 @@ use x86_64::registers::control::{Cr2, Cr3};
 
 use super::console::{self, println};
 use super::interrupts::Frame;
-use super::{apic, cpu, exit, memory, symbols, vp, watchdog};
+use super::{apic, cpu, exit, memory, shootdown, symbols, vp, watchdog};
 
 const NMI: u8 = 2;
 /// The vector of page faults.
@@ -191,7 +191,8 @@ pub(crate) fn handle(frame: &mut Frame, vector: u8) {
     if vector == NMI && DYING.load(Ordering::Relaxed) != NOBODY {
         cpu::stop();
     }
-    if vector == NMI && watchdog::take_nmi(frame) {
+    // One NMI may stand for both.
+    if vector == NMI && (shootdown::take_nmi() | watchdog::take_nmi(frame)) {
         return;
     }
     let vp = vp::try_current();

@@ -11,16 +11,20 @@ use hv_abi::host::{
 };
 use hv_abi::msr::HV_X64_MSR_VP_RUNTIME;
 use hv_enlightenments::detect::EnlightenHost;
+use hv_enlightenments::hypercall::CallBuffer;
 use hv_enlightenments::spin_wait::{LongSpinNotifier, ParkPlatform, SpinPlatform, SpinStats};
+use hv_enlightenments::vp::vp_index;
 use hv_enlightenments::{
-    Absence, Gpa, GuestOsId, HvPage, HyperV, HypercallPage, MappedPage, X86Cpu,
+    Absence, ClusterIpi, Gpa, GuestIdle, GuestOsId, HvPage, HyperV, HypercallPage, MappedPage,
+    TlbFlush, X86Cpu,
 };
 use spin::Once;
 use x86_64::instructions::port::Port;
 use x86_64::registers::model_specific::Msr;
 
 use super::cpu::CPU;
-use super::{jobs, vp};
+use super::vp::{self, Vp};
+use super::{jobs, memory, shootdown};
 
 /// Who we tell the hypervisor we are.
 pub(crate) const IDENTITY: GuestOsId = GuestOsId::open_source(1, 0);
@@ -34,6 +38,9 @@ unsafe impl Sync for LentPage {}
 static HYPERCALL_PAGE: LentPage = LentPage(UnsafeCell::new(HvPage::new()));
 static FOUND: Once<Found> = Once::new();
 static CALLS: Once<HypercallPage<X86Cpu>> = Once::new();
+static TLB: Once<TlbFlush<X86Cpu>> = Once::new();
+static CLUSTER_IPI: Once<ClusterIpi<X86Cpu>> = Once::new();
+static GUEST_IDLE: Once<GuestIdle<X86Cpu>> = Once::new();
 static NOTIFIER: LongSpinNotifier<X86Cpu> = LongSpinNotifier::new(CPU);
 
 /// What was found at boot.
@@ -62,6 +69,9 @@ pub(crate) fn hypercall_page_address() -> u64 {
 /// Enables hypercalls, and with them the reporting of long waits. Once, on the boot processor.
 pub(crate) fn init() {
     let Some(hv) = interface() else { return };
+    if let Some(idle) = GuestIdle::new(CPU, hv) {
+        GUEST_IDLE.call_once(|| idle);
+    }
     let address = HYPERCALL_PAGE.0.get().cast();
     let gpa = Gpa(hypercall_page_address());
     // SAFETY: a page of the image that nothing else uses; virtual is physical.
@@ -72,9 +82,51 @@ pub(crate) fn init() {
         Ok(calls) => {
             let calls = CALLS.call_once(|| calls);
             NOTIFIER.enable(calls, hv.spin_threshold());
+            init_others(hv, calls);
         }
         Err(error) => log::warn!("no hypercalls: {error}"),
     }
+}
+
+/// What hypercalls and registers are recommended or offered beside reporting waits.
+fn init_others(hv: &HyperV, calls: &HypercallPage<X86Cpu>) {
+    if let Some(tlb) = TlbFlush::new(hv, calls) {
+        TLB.call_once(|| tlb);
+        give_buffer();
+    }
+    if let Some(ipi) = ClusterIpi::new(hv, calls) {
+        CLUSTER_IPI.call_once(|| ipi);
+    }
+}
+
+/// Gives the flushes a page for their parameters.
+fn give_buffer() {
+    let Some(frame) = memory::allocate_frame() else { return };
+    let Some(address) = NonNull::new(frame as *mut u8) else { return };
+    // SAFETY: a frame of our own, given away for good; virtual is physical.
+    if let Some(page) = unsafe { MappedPage::new(address, Gpa(frame)) } {
+        shootdown::use_buffer(CallBuffer::new(page));
+    }
+}
+
+/// Asks the hypervisor for its index of the processor that runs this.
+pub(crate) fn learn_index(vp: &Vp) {
+    vp.set_hypervisor_index(interface().and_then(|hv| vp_index(&CPU, hv)));
+}
+
+/// The calls that flush other processors' translations, if recommended.
+pub(crate) fn tlb() -> Option<&'static TlbFlush<X86Cpu>> {
+    TLB.get()
+}
+
+/// The calls that interrupt processors, if recommended.
+pub(crate) fn cluster_ipi() -> Option<&'static ClusterIpi<X86Cpu>> {
+    CLUSTER_IPI.get()
+}
+
+/// The guest idle state, if offered.
+pub(crate) fn guest_idle() -> Option<&'static GuestIdle<X86Cpu>> {
+    GUEST_IDLE.get()
 }
 
 /// The hypercall page, if it is enabled.

@@ -15,7 +15,7 @@ use x86_64::structures::idt::{Entry, HandlerFunc};
 use x86_64::{PrivilegeLevel, VirtAddr};
 
 use super::segments::{IST_DOUBLE_FAULT, IST_EXCEPTION, IST_INTERRUPT, IST_NMI};
-use super::{apic, fault, vp, watchdog};
+use super::{apic, fault, shootdown, vp, watchdog};
 
 /// Ends a halt; what there is to do stands in memory.
 pub(crate) const WAKE_VECTOR: u8 = 0x40;
@@ -25,6 +25,8 @@ pub(crate) const TEST_VECTOR: u8 = 0x41;
 pub(crate) const WATCHDOG_VECTOR: u8 = 0xF1;
 /// Timers are due.
 pub(crate) const TIMER_VECTOR: u8 = 0x48;
+/// Another processor wants translations forgotten.
+pub(crate) const FLUSH_VECTOR: u8 = 0x42;
 /// The local APIC's spurious vector: no end of interrupt belongs to it.
 pub(crate) const SPURIOUS_VECTOR: u8 = 0xFF;
 
@@ -201,8 +203,12 @@ extern "C" fn enl_handle_interrupt(frame: &mut Frame) {
         vector => {
             let vp = vp::current();
             vp.interrupts.fetch_add(1, Ordering::Relaxed);
-            if vector == TEST_VECTOR {
-                vp.test_interrupts.fetch_add(1, Ordering::Relaxed);
+            match vector {
+                TEST_VECTOR => {
+                    vp.test_interrupts.fetch_add(1, Ordering::Relaxed);
+                }
+                FLUSH_VECTOR => shootdown::serve(),
+                _ => {}
             }
             call_handler(vector);
             apic::end_of_interrupt();

@@ -11,7 +11,7 @@ use x86_64::instructions::interrupts;
 
 use super::interrupts::WAKE_VECTOR;
 use super::vp::{self, Vp};
-use super::{apic, cpu, watchdog};
+use super::{cpu, idle, ipi, watchdog};
 
 /// Looks at a condition before halting: a few microseconds.
 const PATIENCE: u32 = 2000;
@@ -54,7 +54,7 @@ fn wait_patiently(patience: u32, condition: impl Fn() -> bool) {
 pub(crate) fn halt_until(condition: impl Fn() -> bool) {
     interrupts::without_interrupts(|| {
         while !condition() {
-            idle_unless_masked(&condition, cpu::wait_for_interrupt);
+            idle_unless_masked(&condition, idle::wait);
         }
     });
 }
@@ -64,7 +64,7 @@ pub(crate) fn halt_until(condition: impl Fn() -> bool) {
 pub(crate) fn idle_unless(ready: impl Fn() -> bool) -> bool {
     let possible = interrupts::are_enabled();
     if possible {
-        interrupts::without_interrupts(|| idle_unless_masked(&ready, cpu::wait_for_interrupt));
+        interrupts::without_interrupts(|| idle_unless_masked(&ready, idle::wait));
     }
     possible
 }
@@ -85,7 +85,7 @@ fn idle_unless_masked(ready: &impl Fn() -> bool, rest: fn()) {
 pub(crate) fn wake(vp: &Vp) {
     core::sync::atomic::fence(Ordering::SeqCst);
     if HALTED[vp.index as usize].swap(false, Ordering::SeqCst) {
-        apic::send(vp.apic_id, WAKE_VECTOR);
+        ipi::send(vp, WAKE_VECTOR);
     }
 }
 

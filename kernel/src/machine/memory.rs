@@ -110,7 +110,7 @@ fn entry(table: u64, index: u64) -> *mut u64 {
 }
 
 /// Frames for page tables, zeroed.
-struct Tables;
+pub(super) struct Tables;
 
 impl TableMemory for Tables {
     fn allocate(&mut self) -> Option<u64> {
@@ -234,6 +234,18 @@ pub(crate) fn with_frames<T>(action: impl FnOnce(&mut FrameAllocator<'static>) -
 /// Flags of the page at `address`, if it is mapped.
 pub(crate) fn flags(address: u64) -> Option<Flags> {
     MAP.lock().as_ref()?.flags(address)
+}
+
+/// Whether somebody is at the page tables or the frame allocator.
+pub(crate) fn is_locked() -> bool {
+    MAP.is_locked() || FRAMES.is_locked()
+}
+
+/// Does something with the page tables. What takes rights away must be followed by a flush: use [`super::remap`].
+pub(super) fn with_map<T>(
+    action: impl FnOnce(&mut IdentityMap<Tables>) -> Result<T, MapError>,
+) -> Result<T, MapError> {
+    MAP.lock().as_mut().map_or(Err(MapError::NoMemory), action)
 }
 
 /// Where a processor's stacks are, for [`build_map`].

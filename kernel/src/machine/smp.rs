@@ -4,7 +4,9 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{apic, boot, clock, cpu, interrupts, jobs, trampoline, vp};
+use kernel::memory_map::Range;
+
+use super::{apic, boot, clock, cpu, interrupts, jobs, remap, shootdown, trampoline, vp};
 
 /// A start-up interrupt may be lost, and one to a processor that runs is ignored: repeat it this often.
 const REPEAT_100NS: u64 = 500_000;
@@ -46,6 +48,16 @@ pub(crate) fn start_others(page: u64) {
         }
     }
     others().for_each(settle);
+    if others().all(|vp| vp.online.load(Ordering::Acquire)) {
+        forget(page);
+    }
+}
+
+/// Takes the start-up code away, now that no processor can come to it any more.
+fn forget(page: u64) {
+    if let Err(error) = remap::unmap(Range::new(page, kernel::PAGE_SIZE)) {
+        log::debug!("the start-up code at {page:#x} stays: {error:?}");
+    }
 }
 
 /// Waits for a processor that has started, or gives it up.
@@ -73,6 +85,7 @@ extern "C" fn enl_processor_main(index: u32) -> ! {
     x86_64::instructions::interrupts::enable();
     boot::init_processor();
     vp.online.store(true, Ordering::SeqCst);
+    shootdown::begin();
     if let Some(boot) = vp::get(0) {
         jobs::wake(boot);
     }

@@ -4,7 +4,7 @@
 
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use hv_enlightenments::spin_wait::SpinStats;
 use kernel::MAX_VPS;
@@ -14,7 +14,11 @@ use x86_64::registers::model_specific::GsBase;
 
 use super::fault::{Guard, Recovery};
 use super::segments::Segments;
+use super::shootdown::Request;
 use super::stacks::Stacks;
+
+/// No index of the hypervisor's is known.
+const NO_INDEX: u32 = u32::MAX;
 
 /// What one virtual processor has for itself. Others may read it.
 #[repr(C)]
@@ -39,6 +43,10 @@ pub(crate) struct Vp {
     pub(crate) interrupts: AtomicU64,
     /// Interrupts of [`super::interrupts::TEST_VECTOR`] taken.
     pub(crate) test_interrupts: AtomicU64,
+    /// The hypervisor's index, or [`NO_INDEX`]. Relaxed: written before `online`.
+    hypervisor_index: AtomicU32,
+    /// Translations that others want it to forget.
+    pub(crate) flush: Request,
     /// It runs and takes jobs. Release in `smp`, Acquire in [`online`].
     pub(crate) online: AtomicBool,
     /// An exception is being reported.
@@ -70,9 +78,21 @@ impl Vp {
             spins: SpinStats::new(),
             interrupts: AtomicU64::new(0),
             test_interrupts: AtomicU64::new(0),
+            hypervisor_index: AtomicU32::new(NO_INDEX),
+            flush: Request::new(),
             online: AtomicBool::new(false),
             in_exception: AtomicBool::new(false),
         }
+    }
+
+    /// By what index the hypervisor knows the processor, if it has told.
+    pub(crate) fn hypervisor_index(&self) -> Option<u32> {
+        Some(self.hypervisor_index.load(Ordering::Relaxed)).filter(|&index| index != NO_INDEX)
+    }
+
+    /// Makes a note of the hypervisor's index.
+    pub(crate) fn set_hypervisor_index(&self, index: Option<u32>) {
+        self.hypervisor_index.store(index.unwrap_or(NO_INDEX), Ordering::Relaxed);
     }
 
     /// Makes the block known to others.
@@ -132,7 +152,7 @@ pub(crate) fn get(index: usize) -> Option<&'static Vp> {
 }
 
 /// The processors that run, in order.
-pub(crate) fn online() -> impl Iterator<Item = &'static Vp> {
+pub(crate) fn online() -> impl Iterator<Item = &'static Vp> + Clone {
     (0..MAX_VPS).map_while(get).filter(|vp| vp.online.load(Ordering::Acquire))
 }
 

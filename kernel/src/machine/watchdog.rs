@@ -19,7 +19,7 @@ use x86_64::instructions::interrupts;
 
 use super::fault::{self, End};
 use super::interrupts::{Frame, WATCHDOG_VECTOR};
-use super::{apic, console, heap, jobs, timer, vp};
+use super::{apic, console, heap, jobs, memory, shootdown, timer, vp};
 
 /// Ticks within the limit; one more, and the action has hung.
 const TICKS: u32 = 4;
@@ -139,13 +139,19 @@ pub(crate) fn tick(frame: &mut Frame) {
         return;
     }
     // Whoever holds one of these needs a moment; there is a next tick.
-    let busy = console::is_locked() || heap::is_locked() || timer::is_locked();
+    let busy = is_busy();
     if ticks.fetch_add(1, Ordering::Relaxed) < TICKS || busy {
         return;
     }
     STRUCK.store(action, Ordering::SeqCst);
     strike_others();
     fault::abandon(frame, End::Hung { at: frame.rip });
+}
+
+/// Whether somebody holds what an abandoned action must not take with it.
+fn is_busy() -> bool {
+    let memory = memory::is_locked() || shootdown::is_locked();
+    console::is_locked() || heap::is_locked() || timer::is_locked() || memory
 }
 
 fn strike_others() {
@@ -162,7 +168,7 @@ pub(crate) fn take_nmi(frame: &mut Frame) -> bool {
     let action = ACTION.load(Ordering::SeqCst);
     let struck = action != NONE && STRUCK.load(Ordering::SeqCst) == action;
     // One that comes late belongs to an action that has ended already.
-    let busy = console::is_locked() || heap::is_locked() || timer::is_locked();
+    let busy = is_busy();
     if struck && !busy {
         fault::abandon(frame, End::Hung { at: frame.rip });
     }

@@ -1,0 +1,28 @@
+//! Waiting for an interrupt: in the hypervisor's guest idle state where it has one, else halted.
+//!
+//! Both ways a waker may come between the last look at a condition and the wait: its interrupt is pending
+//! then, and ends the wait at once.
+
+use hv_enlightenments::GuestIdle;
+
+use super::{cpu, hyperv};
+
+/// How processors wait, for people and events.
+pub(crate) fn method() -> &'static str {
+    if hyperv::guest_idle().is_some() { "guest-idle" } else { "hlt" }
+}
+
+/// Waits for an interrupt and takes it; interrupts are off before and afterwards. May also return for no reason.
+pub(crate) fn wait() {
+    match hyperv::guest_idle() {
+        Some(idle) => wait_in_guest_idle(idle),
+        None => cpu::wait_for_interrupt(),
+    }
+}
+
+/// As [`wait`], in this way.
+pub(crate) fn wait_in_guest_idle<C: hv_enlightenments::Cpu>(idle: &GuestIdle<C>) {
+    idle.wait();
+    // What has ended the wait is still pending.
+    cpu::take_interrupts();
+}
