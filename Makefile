@@ -14,10 +14,10 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # They would replace the flags and the target of .cargo/config.toml, without which the kernel can't be linked.
 unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET
 
-.PHONY: help setup build run test host fuzz prove-lab fmt clean
+.PHONY: help setup build run test conformance host fuzz prove-lab fmt clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: ## Install missing Debian packages, fetch the lab's parts
 	@tests/setup.sh
@@ -31,6 +31,9 @@ run: build ## Boot the kernel on our host and measure its spin waits
 
 test: build ## Pass every test
 	@$(ENL) test $(ARGS)
+
+conformance: build ## Run the conformance matrix; ARGS="--columns TCG --cases SynIC"
+	@$(ENL) conformance $(ARGS)
 
 host: build ## Run hypervisor-host, here or in the lab; ARGS="run --kernel target/enlighten.elf"
 	@$(ENL) host $(ARGS)

@@ -2,6 +2,66 @@
 
 use core::fmt;
 
+/// What a case is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the part of the specification of that name")]
+pub enum Facility {
+    Discovery,
+    Hypercalls,
+    Registers,
+    SynIc,
+    Timers,
+    Clocks,
+    Apic,
+    Memory,
+    Ipi,
+    Idle,
+    Locks,
+    Crash,
+    Extended,
+    /// Cases that misbehave on purpose: they test this framework and run only by their names.
+    Selftest,
+}
+
+impl Facility {
+    /// The facilities of the matrix, in its order.
+    pub const ALL: [Self; 13] = [
+        Self::Discovery,
+        Self::Hypercalls,
+        Self::Registers,
+        Self::SynIc,
+        Self::Timers,
+        Self::Clocks,
+        Self::Apic,
+        Self::Memory,
+        Self::Ipi,
+        Self::Idle,
+        Self::Locks,
+        Self::Crash,
+        Self::Extended,
+    ];
+
+    /// Its name in the image and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Discovery => "Discovery",
+            Self::Hypercalls => "Hypercalls",
+            Self::Registers => "Registers",
+            Self::SynIc => "SynIC",
+            Self::Timers => "Timers",
+            Self::Clocks => "Clocks",
+            Self::Apic => "APIC",
+            Self::Memory => "Memory",
+            Self::Ipi => "IPI",
+            Self::Idle => "Idle",
+            Self::Locks => "Locks",
+            Self::Crash => "Crash",
+            Self::Extended => "Extended",
+            Self::Selftest => "Selftest",
+        }
+    }
+}
+
 /// How a case ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

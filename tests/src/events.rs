@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::conformance::judge::Outcome;
+
 /// What begins every event line.
 pub const PREFIX: &str = "@enl ";
 
@@ -26,6 +28,21 @@ pub enum Event {
         /// How it ended.
         result: Verdict,
         /// Why it failed or was skipped.
+        #[serde(default)]
+        reason: String,
+    },
+    /// A case of the conformance matrix is about to run.
+    CaseBegin {
+        /// The case's path, such as `synic::a_full_slot_sets_message_pending`.
+        name: String,
+    },
+    /// A case of the conformance matrix has ended.
+    Case {
+        /// The case's path.
+        name: String,
+        /// How it ended.
+        result: Outcome,
+        /// Why it did not pass.
         #[serde(default)]
         reason: String,
     },

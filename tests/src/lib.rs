@@ -3,6 +3,7 @@
 //! - [`image`]: finishes the linked kernel and lists its tests
 //! - [`lab`]: real KVM on a machine that has none
 //! - [`vmm`], [`guest_tests`], [`events`]: start a guest on some VMM, read what it says, judge it
+//! - [`conformance`]: the conformance matrix and its reports
 //! - [`study`], [`plot`]: the spin-wait study and its report
 //! - [`anywhere`]: our host's command line, natively or in the lab
 //! - [`outcome`]: results as text, JUnit XML and JSON
@@ -11,6 +12,7 @@
 
 pub mod anywhere;
 pub mod artifacts;
+pub mod conformance;
 pub mod events;
 pub mod guest_tests;
 pub mod image;

@@ -18,65 +18,8 @@ mod selftest;
 pub(crate) mod support;
 
 pub(crate) use crate::guest_tests::{Problem, TestResult, check, skip};
+pub(crate) use kernel::matrix::Facility;
 pub(crate) use run::run;
-
-/// What a case is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Facility {
-    Discovery,
-    Hypercalls,
-    Registers,
-    SynIc,
-    Timers,
-    Clocks,
-    Apic,
-    Memory,
-    Ipi,
-    Idle,
-    Locks,
-    Crash,
-    Extended,
-    /// Cases that misbehave on purpose: they test this framework and run only by their names.
-    Selftest,
-}
-
-impl Facility {
-    /// The facilities of the matrix, in its order.
-    pub(crate) const ALL: [Self; 13] = [
-        Self::Discovery,
-        Self::Hypercalls,
-        Self::Registers,
-        Self::SynIc,
-        Self::Timers,
-        Self::Clocks,
-        Self::Apic,
-        Self::Memory,
-        Self::Ipi,
-        Self::Idle,
-        Self::Locks,
-        Self::Crash,
-        Self::Extended,
-    ];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Discovery => "Discovery",
-            Self::Hypercalls => "Hypercalls",
-            Self::Registers => "Registers",
-            Self::SynIc => "SynIC",
-            Self::Timers => "Timers",
-            Self::Clocks => "Clocks",
-            Self::Apic => "APIC",
-            Self::Memory => "Memory",
-            Self::Ipi => "IPI",
-            Self::Idle => "Idle",
-            Self::Locks => "Locks",
-            Self::Crash => "Crash",
-            Self::Extended => "Extended",
-            Self::Selftest => "Selftest",
-        }
-    }
-}
 
 /// A text as a runner finds it in the image.
 #[repr(C)]

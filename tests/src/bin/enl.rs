@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use tests::artifacts::Artifacts;
 use tests::lab::{self, Lab};
 use tests::outcome::{Case, Results, Suite};
-use tests::{anywhere, image, main_job, progress, suites};
+use tests::{anywhere, conformance, image, main_job, progress, suites};
 
 /// Boots, tests and measures Enlighten.
 #[derive(Debug, Parser)]
@@ -30,7 +30,11 @@ enum Action {
     /// Pass every test
     Test {
         /// Only these parts
-        #[arg(long, value_delimiter = ',', default_value = "cargo,loom,fuzz,tcg,kvm,study")]
+        #[arg(
+            long,
+            value_delimiter = ',',
+            default_value = "cargo,loom,fuzz,tcg,kvm,conformance,study"
+        )]
         only: Vec<Part>,
         /// Seconds for each fuzz target
         #[arg(long, default_value_t = 10)]
@@ -39,6 +43,8 @@ enum Action {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         repeat: u32,
     },
+    /// Run the conformance matrix
+    Conformance(conformance::Options),
     /// Run hypervisor-host wherever KVM is: here, or in the lab
     Host {
         /// Processors of the lab
@@ -72,6 +78,8 @@ enum Part {
     Tcg,
     /// Guests on KVM, natively or in the lab
     Kvm,
+    /// The conformance matrix
+    Conformance,
     /// The spin-wait study, small
     Study,
 }
@@ -103,6 +111,10 @@ fn run(action: Action) -> Result<u8> {
         }
         Action::Test { only, fuzz_seconds, repeat } => {
             test_repeatedly(&artifacts, &only, fuzz_seconds, repeat)
+        }
+        Action::Conformance(options) => {
+            kernel_tests(&artifacts)?;
+            conformance::run(&artifacts, &options)
         }
         Action::Host { lab_cpus, words } => return anywhere::run(&artifacts, &words, lab_cpus),
         Action::ProveLab { starts, cpus } => prove_lab(&artifacts, starts, cpus),
@@ -191,6 +203,7 @@ fn run_part(
             let executor = progress::choose_executor(&artifacts.host)?;
             suites::kvm::run(artifacts, &executor, tests, results)?;
         }
+        Part::Conformance => conformance::part(artifacts, results)?,
         Part::Study => main_job::small(artifacts, results)?,
     }
     Ok(())

@@ -52,7 +52,8 @@ impl Trial {
         cases
     }
 
-    fn ending(&self, result: &JobResult) -> Ending {
+    /// How the machine ended, and the monitor's last word if that was not the guest's own end.
+    pub fn ending(&self, result: &JobResult) -> Ending {
         let mut ending = match &result.exit {
             Exit::Exited(code) => self.vmm.ending(*code),
             other => Ending { code: None, text: exit_text(other) },
