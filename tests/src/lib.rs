@@ -4,6 +4,7 @@
 //! - [`lab`]: real KVM on a machine that has none
 //! - [`vmm`], [`guest_tests`], [`events`]: start a guest on some VMM, read what it says, judge it
 //! - [`conformance`]: the conformance matrix and its reports
+//! - [`foreign`]: a test kernel such as people bring, which knows nothing of ours
 //! - [`study`], [`plot`]: the spin-wait study and its report
 //! - [`anywhere`]: our host's command line, natively or in the lab
 //! - [`outcome`]: results as text, JUnit XML and JSON
@@ -14,6 +15,7 @@ pub mod anywhere;
 pub mod artifacts;
 pub mod conformance;
 pub mod events;
+pub mod foreign;
 pub mod guest_tests;
 pub mod image;
 pub mod lab;

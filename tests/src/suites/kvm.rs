@@ -6,7 +6,7 @@
 use anyhow::Result;
 
 use super::trial::Trial;
-use super::{add_trial_results, all_tests, host, host_tests, linux};
+use super::{add_trial_results, all_tests, foreign, host, host_tests, linux};
 use crate::artifacts::Artifacts;
 use crate::lab::{Batch, BatchResult, Executor, Job, JobResult, foreign_qemu};
 use crate::outcome::{Case, Results, Suite};
@@ -40,6 +40,7 @@ pub fn run(
     let qemu = foreign_qemu()?;
     batch.add_files(&qemu.files);
     let paths = Paths { qemu: qemu.argv, ..paths() };
+    let foreign = foreign::on_kvm(artifacts, &mut batch, &paths.qemu)?;
 
     let trials = trials(tests);
     for trial in &trials {
@@ -48,6 +49,7 @@ pub fn run(
     let mut suites =
         vec![("our host, its limits and its endings", host::checks(artifacts, &mut batch)?)];
     suites.push(("our host, small guests on KVM", vec![host_tests::check(artifacts, &mut batch)?]));
+    suites.push(("a foreign test kernel on KVM", foreign));
     suites.push((linux::SUITE, linux::checks(executor, &mut batch, results)?));
     for check in suites.iter().flat_map(|(_, checks)| checks) {
         batch.job(check.job.clone());

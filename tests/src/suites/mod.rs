@@ -3,10 +3,11 @@
 //! - [`cargo`]: what runs without a virtual machine
 //! - [`tcg`]: the kernel on QEMU's software processor
 //! - [`kvm`]: our host, QEMU and stock Linux on KVM, natively or in the lab
-//! - [`host`], [`host_tests`], [`linux`]: parts of it; [`images`]: guests that go wrong on purpose
+//! - [`host`], [`host_tests`], [`linux`], [`foreign`]: parts of it; [`images`]: guests that go wrong on purpose
 //! - [`trial`]: one start of a guest and its results
 
 pub mod cargo;
+pub mod foreign;
 pub mod host;
 pub mod host_tests;
 pub mod images;

@@ -3,11 +3,11 @@
 use anyhow::Result;
 
 use super::trial::Trial;
-use super::{add_trial_results, all_tests};
+use super::{add_trial_results, all_tests, foreign};
 use crate::artifacts::Artifacts;
 use crate::lab::Batch;
 use crate::lab::executor::Native;
-use crate::outcome::Results;
+use crate::outcome::{Results, Suite};
 use crate::progress::Printer;
 use crate::vmm::{Guest, Paths, Vmm, counted_vps};
 
@@ -32,13 +32,20 @@ pub fn run(artifacts: &Artifacts, tests: &[String], results: &mut Results) -> Re
     for trial in &trials {
         batch.job(trial.job(&paths));
     }
-    let mut printer = Printer::new(trials.len(), false);
+    let foreign = foreign::on_tcg(artifacts, &mut batch, &paths.qemu)?;
+    for check in &foreign {
+        batch.job(check.job.clone());
+    }
+    let mut printer = Printer::new(batch.jobs.len(), false);
     let done = Native::default().run_batch(&batch, &mut |news| match news {
         // It runs natively, but not on KVM.
         crate::lab::Progress::Place(_) => println!("on this machine, QEMU TCG:"),
         news => printer.show(news),
     })?;
     add_trial_results(results, &trials, &done.jobs);
+    let jobs = done.jobs.iter().skip(trials.len());
+    let cases = foreign.iter().zip(jobs).flat_map(|(check, job)| (check.judge)(job)).collect();
+    results.add(Suite { name: "a foreign test kernel on QEMU TCG".into(), cases });
     Ok(())
 }
 
