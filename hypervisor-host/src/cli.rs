@@ -116,7 +116,8 @@ struct RunArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     timeout: Option<Duration>,
     /// Give the machine the devices that kvm-unit-tests and their like use: fw_cfg at port 0x510,
-    /// interrupt lines at 0x2000, ports 0xE0 to 0xE3 and memory at 0xFF000000 that keep what is written
+    /// interrupt lines at 0x2000, ports 0xE0 to 0xE3 and memory at 0xFF000000 that keep what is written,
+    /// and QEMU's hyperv-testdev at port 0x3000
     #[arg(long)]
     test_devices: bool,
     /// Say on standard error what the host does

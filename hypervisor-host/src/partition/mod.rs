@@ -114,7 +114,9 @@ impl Partition {
         let stats: Arc<[VpStats]> = (0..count).map(|_| VpStats::default()).collect();
         let (mut ports, uart_input) = devices(&vm, ram.guest(), output, &stats)?;
         if config.test_devices {
-            testdev::add_ports(&mut ports, count, config.ram.bytes(), line_setter(vm.clone()));
+            let (ram_bytes, set_line) = (config.ram.bytes(), line_setter(vm.clone()));
+            let synic = hyperv.as_ref().map(|hyperv| hyperv.synic());
+            testdev::add_ports(&mut ports, count, ram_bytes, synic, set_line);
         }
 
         let topology = Topology {

@@ -9,20 +9,29 @@ pub mod data_port;
 pub mod fw_cfg;
 pub mod irq_lines;
 pub mod memory;
+pub mod synic;
+
+use std::sync::Arc;
 
 use self::data_port::DataPort;
 use self::fw_cfg::FwCfg;
 use self::irq_lines::IrqLines;
+use self::synic::SynicTest;
 use super::PortBus;
+use crate::hyperv::synic::Synic;
 
-/// Adds the devices with ports, except the SynIC's, to `ports`. `set_line` sets an interrupt line, by its
-/// GSI, to a level.
+/// Adds the devices with ports to `ports`; the SynIC's, if there is a SynIC. `set_line` sets an interrupt
+/// line, by its GSI, to a level.
 pub fn add_ports(
     ports: &mut PortBus,
     vps: u32,
     ram_bytes: u64,
+    synic: Option<&Arc<Synic>>,
     set_line: impl Fn(u32, bool) + Send + 'static,
 ) {
+    if let Some(synic) = synic {
+        ports.add(SynicTest::FIRST, SynicTest::COUNT, SynicTest::new(synic.clone()));
+    }
     ports.add(FwCfg::FIRST, FwCfg::COUNT, FwCfg::new(vps, ram_bytes));
     ports.add(irq_lines::FIRST, irq_lines::COUNT, IrqLines(set_line));
     ports.add(DataPort::FIRST, DataPort::COUNT, DataPort::default());
