@@ -98,6 +98,12 @@ impl<W> RawMcsLock<W> {
         !self.tail.load(Ordering::Relaxed).is_null()
     }
 
+    /// Something that changes with each waiter that comes.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn last_in_queue(&self) -> usize {
+        self.tail.load(Ordering::Relaxed).addr()
+    }
+
     #[inline]
     fn take(&self, from: u32, to: u32) -> bool {
         self.word.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()

@@ -278,3 +278,221 @@ fn threads_exclude_one_another_in_an_idling_queue_and_all_wake() {
     assert!(Kernel::calls().is_empty(), "a processor that can idle need not tell");
     assert!(Kernel::idle_counts().kicks > 0);
 }
+
+#[test]
+fn a_free_reader_writer_lock_runs_none_of_the_strategys_code() {
+    let lock = FairRwLock::<u32, Untouchable>::new(0);
+    for expected in 0..1000 {
+        {
+            let (one, other) = (lock.read(), lock.try_read().unwrap());
+            assert_eq!((*one, *other), (expected, expected));
+            assert!(lock.is_locked() && !lock.is_locked_exclusive());
+            assert!(lock.try_write().is_none());
+        }
+        let mut value = lock.write();
+        assert!(lock.is_locked_exclusive());
+        assert!(lock.try_read().is_none() && lock.try_write().is_none());
+        *value += 1;
+    }
+    assert!(!lock.is_locked());
+    assert_eq!(lock.into_inner(), 1000);
+    assert_eq!(size_of::<RawFairRwLock<Bare>>(), 24);
+}
+
+/// Four threads write and read two numbers that only exclusion keeps equal.
+fn race_readers_and_writers<W: QueueWait>(each: u64, contended: impl Fn() -> bool) {
+    let lock = FairRwLock::<(u64, u64), W>::new((0, 0));
+    let first = lock.write();
+    thread::scope(|scope| {
+        for number in 0..THREADS {
+            let lock = &lock;
+            scope.spawn(move || {
+                for round in 0..each {
+                    if (round + number).is_multiple_of(4) {
+                        let mut value = lock.write();
+                        value.0 += 1;
+                        value.1 += 1;
+                    } else {
+                        let value = lock.read();
+                        assert_eq!(value.0, value.1, "read in the middle of a write");
+                    }
+                }
+            });
+        }
+        while !contended() {
+            thread::yield_now();
+        }
+        drop(first);
+    });
+    assert!(!lock.is_locked());
+    assert_eq!(lock.into_inner(), (THREADS * each / 4, THREADS * each / 4));
+}
+
+#[test]
+fn readers_and_writers_exclude_one_another() {
+    test_platform!(Kernel);
+    Kernel::enable(64);
+    CPU.on_call(yielding);
+    race_readers_and_writers::<Enlightened<Kernel>>(40_000, || Kernel::calls().len() >= 10);
+    assert_eq!(Kernel::counts().notifications, Kernel::calls().len() as u64);
+}
+
+#[test]
+fn idling_readers_and_writers_exclude_one_another_and_all_wake() {
+    test_platform!(Kernel);
+    Kernel::enable(64);
+    race_readers_and_writers::<Idling<Kernel>>(200_000, || Kernel::idling_now() as u64 == THREADS);
+    assert!(Kernel::calls().is_empty());
+    assert!(Kernel::idle_counts().kicks > 0);
+}
+
+#[test]
+fn a_waiting_writer_keeps_new_readers_out_but_not_recursive_ones() {
+    let lock = RawFairRwLock::<Bare>::new();
+    lock.acquire_shared();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            lock.acquire_exclusive();
+            // SAFETY: entered above.
+            unsafe { lock.release_exclusive() };
+        });
+        while !lock.has_waiting_writer() {
+            thread::yield_now();
+        }
+        assert!(!lock.try_acquire_shared());
+        assert!(lock.try_acquire_shared_recursive());
+        lock.acquire_shared_recursive();
+        for _ in 0..3 {
+            assert!(!writer.is_finished());
+            // SAFETY: entered above, three times.
+            unsafe { lock.release_shared() };
+        }
+    });
+    assert!(!lock.is_held());
+}
+
+/// Readers that always overlap never leave the lock empty by themselves.
+#[test]
+fn a_writer_gets_in_between_readers_that_never_stop() {
+    test_platform!(Kernel);
+    Kernel::enable(64);
+    CPU.on_call(yielding);
+    let lock = FairRwLock::<u32, Enlightened<Kernel>>::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut last = lock.read();
+                while *last == 0 {
+                    // The next one before this one is dropped, as soon as that is possible.
+                    match lock.try_read() {
+                        Some(next) => last = next,
+                        None => {
+                            drop(last);
+                            last = lock.read();
+                        }
+                    }
+                }
+            });
+        }
+        *lock.write() = 1;
+    });
+}
+
+#[test]
+#[should_panic(expected = "2^31 readers")]
+fn forgotten_readers_do_not_overflow_into_a_free_lock() {
+    let lock = RawFairRwLock::<Bare>::with_readers(1 << 31);
+    assert!(!lock.try_acquire_exclusive());
+    lock.acquire_shared();
+}
+
+#[test]
+fn a_fair_unlock_frees_a_queue_lock() {
+    let lock = McsLock::<(), Untouchable>::new(());
+    lock_api::MutexGuard::unlock_fair(lock.lock());
+    assert!(!lock.is_locked());
+}
+
+#[test]
+fn a_queue_lock_serves_in_order_of_arrival() {
+    test_platform!(Kernel);
+    Kernel::enable(1);
+    CPU.on_call(yielding);
+    serves_in_order::<Enlightened<Kernel>>(|number| Kernel::calls().len() as u64 >= number);
+}
+
+#[test]
+fn an_idling_queue_lock_serves_in_order_of_arrival() {
+    test_platform!(Kernel);
+    Kernel::enable(8);
+    serves_in_order::<Idling<Kernel>>(|number| Kernel::idling_now() as u64 >= number);
+}
+
+/// Threads that come one after the other, each when the one before `stands` in the queue.
+fn serves_in_order<W: QueueWait>(stands: impl Fn(u64) -> bool) {
+    let lock = RawMcsLock::<W>::new();
+    let order = std::sync::Mutex::new(Vec::new());
+    lock.acquire();
+    thread::scope(|scope| {
+        for number in 0..16 {
+            let (lock, order) = (&lock, &order);
+            let before = lock.last_in_queue();
+            scope.spawn(move || {
+                lock.acquire();
+                order.lock().unwrap().push(number);
+                // SAFETY: taken above.
+                unsafe { lock.release() };
+            });
+            while lock.last_in_queue() == before || !stands(number + 1) {
+                thread::yield_now();
+            }
+        }
+        // SAFETY: taken above.
+        unsafe { lock.release() };
+    });
+    assert_eq!(order.into_inner().unwrap(), Vec::from_iter(0..16));
+    assert!(!lock.has_queue() && !lock.is_held());
+}
+
+/// An interrupt handler takes and frees another lock in the middle of a wait, and the outer wait goes on.
+#[test]
+fn a_handler_may_wait_for_a_queue_lock_in_the_middle_of_a_wait_for_another() {
+    test_platform!(Kernel);
+    Kernel::enable(16);
+    static INNER: RawMcsLock<Enlightened<Kernel>> = RawMcsLock::new();
+    static DEPTH: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
+    CPU.on_call(|_| {
+        use core::sync::atomic::Ordering;
+        // The first call made in each wait is interrupted: the handler nests once more in its own wait.
+        if DEPTH.fetch_add(1, Ordering::Relaxed) < 4 {
+            INNER.acquire();
+            // SAFETY: taken above.
+            unsafe { INNER.release() };
+        }
+        DEPTH.fetch_sub(1, Ordering::Relaxed);
+        thread::yield_now();
+        0
+    });
+    race::<RawMcsLock<Enlightened<Kernel>>>(2_000, || Kernel::calls().len() >= 10);
+    assert!(!INNER.is_held() && !INNER.has_queue());
+}
+
+#[test]
+fn guards_of_queue_locks_are_dropped_in_any_order() {
+    test_platform!(Kernel);
+    let locks: [McsLock<u32, Idling<Kernel>>; 3] = core::array::from_fn(|_| McsLock::new(0));
+    thread::scope(|scope| {
+        for thread in 0..3 {
+            let locks = &locks;
+            scope.spawn(move || {
+                for round in 0..20_000 {
+                    let mut guards: Vec<_> = locks.iter().map(|lock| lock.lock()).collect();
+                    guards.iter_mut().for_each(|guard| **guard += 1);
+                    drop(guards.remove((round + thread) % 3));
+                    drop(guards.remove(round % 2));
+                }
+            });
+        }
+    });
+    assert!(locks.iter().all(|lock| *lock.lock() == 60_000));
+}

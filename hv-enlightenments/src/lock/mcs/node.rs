@@ -17,7 +17,7 @@ const HEAD: u32 = 2;
 pub(super) struct Node {
     /// Who came next. Release in `RawMcsLock::acquire_contended` pairs with Acquire in `successor`.
     pub(super) next: AtomicPtr<Node>,
-    /// Release in `make_head` pairs with Acquire in `wait`.
+    /// Orders nothing: what the lock protects comes with the lock's word.
     state: AtomicU32,
     /// The processor that waits.
     pub(super) vp: u32,
@@ -30,7 +30,7 @@ impl Node {
 
     /// Waits until it is the head of the queue.
     pub(super) fn wait<W: QueueWait>(&self, waiter: &mut Waiter<W>) {
-        while self.state.load(Ordering::Acquire) != HEAD {
+        while self.state.load(Ordering::Relaxed) != HEAD {
             if waiter.round() {
                 self.idle(waiter);
             }
@@ -51,9 +51,9 @@ impl Node {
     /// Makes the waiter the head. Whether it idles, and has not been woken.
     pub(super) fn make_head<W: QueueWait>(&self) -> bool {
         if W::IDLES {
-            return self.state.swap(HEAD, Ordering::Release) == IDLE;
+            return self.state.swap(HEAD, Ordering::Relaxed) == IDLE;
         }
-        self.state.store(HEAD, Ordering::Release);
+        self.state.store(HEAD, Ordering::Relaxed);
         false
     }
 

@@ -1,15 +1,20 @@
-//! Both locks under loom, which runs every interleaving of a few threads and every outcome their memory
+//! The locks under loom, which runs every interleaving of a few threads and every outcome their memory
 //! orderings allow:
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test -p hv-enlightenments --test loom
+//! RUSTFLAGS="--cfg loom" cargo test -p hv-enlightenments --test loom --release
 //! ```
 
 #![cfg(loom)]
 #![expect(unsafe_code, reason = "takes locks by hand and reaches what they protect")]
 
-use hv_enlightenments::lock::{RawTasLock, RawTicketLock};
-use hv_enlightenments::spin_wait::SpinWait;
+mod idling;
+mod mcs;
+mod readers_writers;
+mod spinning;
+
+use hv_enlightenments::lock::{RawMcsLock, RawTasLock, RawTicketLock};
+use hv_enlightenments::spin_wait::{QueueWait, SpinWait};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -37,7 +42,9 @@ impl SpinWait for Bounded {
     }
 }
 
-/// What the two locks have in common.
+impl QueueWait for Bounded {}
+
+/// What the locks have in common.
 trait Lock: Send + Sync + 'static {
     fn new() -> Self;
     fn acquire(&self);
@@ -70,6 +77,8 @@ macro_rules! lock {
 
 lock!(RawTasLock<Bounded>);
 lock!(RawTicketLock<Bounded>);
+lock!(RawMcsLock<Bounded>);
+lock!(RawMcsLock<idling::Idling>);
 
 /// A lock and what it protects: loom reports any two accesses that are not ordered by the lock.
 struct Guarded<L> {
@@ -111,9 +120,13 @@ fn exclusion<L: Lock>(times: &'static [u32], preemptions: Option<usize>) {
         let guarded = Guarded::<L>::shared();
         let others: Vec<_> = times[1..]
             .iter()
-            .map(|&times| {
+            .enumerate()
+            .map(|(other, &times)| {
                 let guarded = guarded.clone();
-                thread::spawn(move || (0..times).for_each(|_| guarded.locked_add()))
+                thread::spawn(move || {
+                    idling::become_vp(other + 1);
+                    (0..times).for_each(|_| guarded.locked_add());
+                })
             })
             .collect();
         (0..times[0]).for_each(|_| guarded.locked_add());
@@ -126,18 +139,6 @@ fn exclusion<L: Lock>(times: &'static [u32], preemptions: Option<usize>) {
     });
 }
 
-#[test]
-fn test_and_set_excludes_and_loses_no_unlock() {
-    exclusion::<RawTasLock<Bounded>>(&[2, 2], None);
-    exclusion::<RawTasLock<Bounded>>(&[1, 1, 1], Some(2));
-}
-
-#[test]
-fn tickets_exclude_and_lose_no_unlock() {
-    exclusion::<RawTicketLock<Bounded>>(&[2, 2], None);
-    exclusion::<RawTicketLock<Bounded>>(&[1, 1, 1], Some(2));
-}
-
 /// Whoever gets the lock by trying sees what the last holder wrote, and excludes those who wait.
 fn trying<L: Lock>() {
     loom::model(|| {
@@ -145,6 +146,7 @@ fn trying<L: Lock>() {
         let trier = {
             let guarded = guarded.clone();
             thread::spawn(move || {
+                idling::become_vp(1);
                 let success = guarded.lock.try_acquire();
                 if success {
                     guarded.add_one();
@@ -161,68 +163,5 @@ fn trying<L: Lock>() {
         guarded.lock.release();
         // Nobody holds it any more, so trying must succeed.
         assert!(guarded.lock.try_acquire());
-    });
-}
-
-#[test]
-fn trying_test_and_set_excludes() {
-    trying::<RawTasLock<Bounded>>();
-}
-
-#[test]
-fn trying_for_a_ticket_excludes() {
-    trying::<RawTicketLock<Bounded>>();
-}
-
-/// Whoever stood in line when the lock was released has had it before the releaser gets it again.
-#[test]
-fn tickets_are_served_in_order_of_arrival() {
-    loom::model(|| {
-        let guarded = Guarded::<RawTicketLock<Bounded>>::shared();
-        guarded.lock.acquire();
-        let waiter = {
-            let guarded = guarded.clone();
-            thread::spawn(move || guarded.locked_add())
-        };
-        let stood_in_line = guarded.lock.queue_length() == 2;
-        Lock::release(&guarded.lock);
-        guarded.lock.acquire();
-        if stood_in_line {
-            assert_eq!(guarded.get(), 1, "overtaken");
-        }
-        Lock::release(&guarded.lock);
-        waiter.join().unwrap();
-    });
-}
-
-/// The same with two in line: the second never gets the lock before the first.
-#[test]
-fn tickets_of_two_waiters_are_served_in_order_of_arrival() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(2);
-    model.check(|| {
-        let guarded = Guarded::<RawTicketLock<Bounded>>::shared();
-        guarded.lock.acquire();
-        let first = {
-            let guarded = guarded.clone();
-            thread::spawn(move || {
-                guarded.lock.acquire();
-                let found = guarded.get();
-                guarded.add_one();
-                Lock::release(&guarded.lock);
-                found
-            })
-        };
-        let first_stood_in_line = guarded.lock.queue_length() == 2;
-        let second = {
-            let guarded = guarded.clone();
-            thread::spawn(move || guarded.locked_add())
-        };
-        Lock::release(&guarded.lock);
-        let found = first.join().unwrap();
-        second.join().unwrap();
-        if first_stood_in_line {
-            assert_eq!(found, 0, "overtaken");
-        }
     });
 }
