@@ -35,7 +35,7 @@ pub enum Reported {
     /// Only the parameters were told: there is no message, or the hypervisor takes none. P3 and P4 name the message
     /// nevertheless, for a host that looks.
     ParametersOnly,
-    /// The hypervisor has no crash registers.
+    /// The hypervisor has no crash registers, or takes no notification.
     NotOffered,
 }
 
@@ -48,14 +48,17 @@ pub unsafe fn report<C: Cpu>(cpu: &C, hv: &HyperV, crash: &Crash) -> Reported {
     if !hv.features().contains(Features::GUEST_CRASH_MSRS) {
         return Reported::NotOffered;
     }
+    // SAFETY: the feature was checked: the register exists; reading has no effect.
+    let offered = unsafe { cpu.rdmsr(HV_X64_MSR_CRASH_CTL) };
+    if offered & HV_CRASH_CTL_CRASH_NOTIFY == 0 {
+        return Reported::NotOffered;
+    }
     let (address, length) = crash.message.map_or((0, 0), |(gpa, length)| (gpa.0, length));
     let [p0, p1, p2] = crash.parameters;
     for (msr, value) in (HV_X64_MSR_CRASH_P0..).zip([p0, p1, p2, address, length]) {
         // SAFETY: the feature was checked: the register exists, and only remembers the value.
         unsafe { cpu.wrmsr(msr, value) };
     }
-    // SAFETY: as above; reading has no effect.
-    let offered = unsafe { cpu.rdmsr(HV_X64_MSR_CRASH_CTL) };
     let with_message = crash.message.is_some() && offered & HV_CRASH_CTL_CRASH_MESSAGE != 0;
     let message = if with_message { HV_CRASH_CTL_CRASH_MESSAGE } else { 0 };
     // SAFETY: the register exists; the caller says that the guest is ending.

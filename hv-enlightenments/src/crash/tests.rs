@@ -39,11 +39,9 @@ fn the_parameters_come_before_the_notification() {
 
 #[test]
 fn a_message_is_announced_only_where_it_is_taken() {
-    for ctl in [0, 1 << 63] {
-        let (result, cpu) = reported(Features::GUEST_CRASH_MSRS, ctl, &CRASH);
-        assert_eq!(result, Reported::ParametersOnly);
-        assert_eq!(cpu.msr_writes().last(), Some(&(CTL, 1 << 63)));
-    }
+    let (result, cpu) = reported(Features::GUEST_CRASH_MSRS, 1 << 63, &CRASH);
+    assert_eq!(result, Reported::ParametersOnly);
+    assert_eq!(cpu.msr_writes().last(), Some(&(CTL, 1 << 63)));
 }
 
 #[test]
@@ -52,6 +50,15 @@ fn without_a_message_none_is_announced() {
     let (result, cpu) = reported(Features::GUEST_CRASH_MSRS, 3 << 62, &crash);
     assert_eq!(result, Reported::ParametersOnly);
     assert_eq!(cpu.msr_writes()[3..], [(0x4000_0103, 0), (0x4000_0104, 0), (CTL, 1 << 63)]);
+}
+
+#[test]
+fn a_hypervisor_that_takes_no_notification_is_not_given_one() {
+    for ctl in [0, 1 << 62, 1] {
+        let (result, cpu) = reported(Features::GUEST_CRASH_MSRS, ctl, &CRASH);
+        assert_eq!(result, Reported::NotOffered);
+        assert!(cpu.msr_writes().is_empty());
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use volatile::VolatilePtr;
 use x86_64::instructions::interrupts;
 use x86_64::registers::model_specific::Msr;
 
-use super::cpu;
 use super::interrupts::SPURIOUS_VECTOR;
+use super::{cpu, eoi};
 
 const IA32_APIC_BASE: u32 = 0x1B;
 const APIC_BASE_ENABLE: u64 = 1 << 11;
@@ -99,9 +99,16 @@ pub(crate) fn id() -> u32 {
     if is_x2apic() { read(ID) } else { read(ID) >> 24 }
 }
 
-/// Tells the APIC that an interrupt has been handled.
+/// Tells the APIC that an interrupt has been handled, or does without if the hypervisor allows it.
 pub(crate) fn end_of_interrupt() {
-    write(EOI, 0);
+    let by_register = || match eoi::msrs().filter(|_| !is_x2apic()) {
+        Some(msrs) => msrs.end_of_interrupt(),
+        None => write(EOI, 0),
+    };
+    match eoi::assist() {
+        Some(assist) => drop(assist.end_of_interrupt(by_register)),
+        None => by_register(),
+    }
 }
 
 /// Ends every interrupt that is in service, after the code that handled them was abandoned.
@@ -178,6 +185,12 @@ fn send_command(to: u32, command: u32) {
         core::sync::atomic::fence(Ordering::SeqCst);
         // SAFETY: a valid interrupt command in x2APIC mode.
         unsafe { icr.write(u64::from(to) << 32 | u64::from(command)) };
+        return;
+    }
+    if let (Some(msrs), Ok(to)) = (eoi::msrs(), u8::try_from(to)) {
+        core::sync::atomic::fence(Ordering::SeqCst);
+        // SAFETY: a valid interrupt command in xAPIC mode.
+        unsafe { msrs.send(to, command) };
         return;
     }
     // The command is two writes, which an interrupt handler's own command must not come between.

@@ -19,7 +19,8 @@ use super::memory::{self, BootMemory, Extras, Memory};
 use super::stacks::{Stack, Stacks, TOTAL_PAGES};
 use super::vp::{self, Vp};
 use super::{
-    apic, clock, cpu, exit, hyperv, interrupts, logger, segments, smp, synic, timer, trampoline,
+    apic, clock, cpu, eoi, exit, hyperv, interrupts, logger, segments, smp, synic, timer,
+    trampoline,
 };
 
 /// What the rest of the kernel may want to know of the boot.
@@ -226,6 +227,7 @@ fn make_processors(ids: &[u32]) -> Vec<Stacks> {
 /// What each processor does for itself once it runs.
 pub(super) fn init_processor() {
     hyperv::learn_index(vp::current());
+    eoi::init_processor();
     synic::init_processor();
     timer::init_processor();
 }

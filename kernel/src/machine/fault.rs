@@ -3,14 +3,16 @@
 #![expect(unsafe_code, reason = "resumes interrupted code elsewhere, reads stacks")]
 
 use core::arch::naked_asm;
+use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use kernel::backtrace;
+use kernel::fixed::Text;
 use x86_64::registers::control::{Cr2, Cr3};
 
 use super::console::{self, println};
 use super::interrupts::Frame;
-use super::{apic, cpu, exit, memory, shootdown, symbols, vp, watchdog};
+use super::{apic, cpu, crash, exit, memory, shootdown, symbols, vp, watchdog};
 
 const NMI: u8 = 2;
 /// The vector of page faults.
@@ -268,6 +270,11 @@ fn die(frame: &Frame, vector: u8) -> ! {
     print_frame(frame.rip);
     // The return address may belong to the next function, the interrupted instruction does not.
     print_callers(frame.rbp);
+    let mut message = Text::<64>::new();
+    // What does not fit is left out.
+    let _ = write!(message, "exception {vector} ({}) at {:#x}", name(vector), frame.rip);
+    let vp = u64::from(vp::current_index());
+    crash::report(exit::EXCEPTION, [vp, u64::from(vector)], message.as_str());
     exit::exit(exit::EXCEPTION)
 }
 

@@ -6,7 +6,7 @@ use core::panic::PanicInfo;
 use kernel::fixed::Text;
 
 use super::console::{self, println};
-use super::{exit, fault, vp, watchdog};
+use super::{crash, exit, fault, vp, watchdog};
 
 /// Longest message in the event.
 const MESSAGE_BYTES: usize = 512;
@@ -30,5 +30,6 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     println!("backtrace:");
     fault::print_callers(fault::frame_pointer());
     console::event("panic", |event| event.str("message", message.as_str()).end());
+    crash::report(exit::PANIC, [vp::current_index().into(), 0], message.as_str());
     exit::exit(exit::PANIC)
 }
