@@ -53,6 +53,8 @@ pub enum Job<'a> {
     /// Run the spin-wait study with each lock of a comma-separated list, each with `@` and a number of virtual
     /// processors if it is not to be [`StudyOptions::vps`]; [`entries`] takes it apart.
     Study(&'a str),
+    /// Do each kind of work of the crate `workload`, so much of it, on 1, 2, 4… virtual processors.
+    Scaling(u32),
 }
 
 /// Which cases of the conformance matrix to run.
@@ -237,6 +239,10 @@ fn parse_word<'a>(
             return Ok(Some(Job::Conformance(Conformance { names, after: None })));
         }
         "test" => return Ok(Some(Job::Tests(Some(pair.names()?).filter(|&names| names != "all")))),
+        "scaling" => {
+            let amount = pair.number(1, 1_000_000, "1 to 1000000")?;
+            return Ok(Some(Job::Scaling(amount as u32)));
+        }
         "study" => return Ok(Some(Job::Study(pair.locks()?))),
         _ => return Err(CmdlineError::UnknownKey(key)),
     }
@@ -436,6 +442,8 @@ mod tests {
             "study=spin@65",
             "study=spin@2@2",
             "study=@2",
+            "scaling=0",
+            "scaling=1000001",
             "duration=0",
             "duration=600001",
         ] {

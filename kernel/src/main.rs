@@ -12,4 +12,5 @@ mod conformance;
 mod guest_tests;
 mod machine;
 mod run;
+mod scaling;
 mod study;

@@ -48,6 +48,8 @@ pub enum Event {
     },
     /// One lock of the spin-wait study has been measured.
     Study(Study),
+    /// One kind of work has been done at one width.
+    Scaling(Scaling),
     /// The kernel panicked.
     Panic {
         /// The panic's message.
@@ -157,6 +159,21 @@ pub struct StudyVp {
     pub runtime_100ns: u64,
 }
 
+/// Work of the crate `workload`, done by a guest or on the bare machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scaling {
+    /// Its name.
+    pub work: String,
+    /// Threads or virtual processors that shared nothing but the lock, each on a processor of its own if it can be.
+    pub width: u32,
+    /// How much each of them did.
+    pub amount: u32,
+    /// From the first one's begin to the last one's end, in 100 ns.
+    pub elapsed_100ns: u64,
+    /// What the work came to, which depends on `amount` and `width` only.
+    pub result: u64,
+}
+
 /// How a test ended, as the guest says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -206,6 +223,15 @@ pub fn events(console: &str) -> Vec<Event> {
 pub fn studies(console: &str) -> Vec<Study> {
     let keep = |event| match event {
         Event::Study(study) => Some(study),
+        _ => None,
+    };
+    events(console).into_iter().filter_map(keep).collect()
+}
+
+/// The work done, of `console`, in order.
+pub fn scalings(console: &str) -> Vec<Scaling> {
+    let keep = |event| match event {
+        Event::Scaling(scaling) => Some(scaling),
         _ => None,
     };
     events(console).into_iter().filter_map(keep).collect()

@@ -9,9 +9,10 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("hv-abi", &[]),
     ("hv-enlightenments", &["hv-abi"]),
-    ("kernel", &["hv-abi", "hv-enlightenments"]),
+    ("workload", &[]),
+    ("kernel", &["hv-abi", "hv-enlightenments", "workload"]),
     ("hypervisor-host", &["hv-abi"]),
-    ("tests", &["hv-abi", "hv-enlightenments", "hypervisor-host", "kernel"]),
+    ("tests", &["hv-abi", "hv-enlightenments", "hypervisor-host", "kernel", "workload"]),
 ];
 
 fn workspace() -> BTreeMap<String, Vec<String>> {

@@ -100,7 +100,10 @@ pub fn allowed_cpus() -> io::Result<Vec<usize>> {
 }
 
 /// Lets the calling thread run on one processor only.
-fn pin_to(cpu: usize) -> io::Result<()> {
+///
+/// # Errors
+/// There is no such processor, or this process may not use it.
+pub fn pin_to(cpu: usize) -> io::Result<()> {
     let mut set = empty_set();
     if cpu >= libc::CPU_SETSIZE as usize {
         return Err(io::ErrorKind::InvalidInput.into());

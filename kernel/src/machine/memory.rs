@@ -31,7 +31,7 @@ const MAX_MANAGED: u64 = 64 << 30;
 const LOW_MEMORY_END: u64 = 1 << 20;
 /// RAM for each byte of heap.
 const HEAP_SHARE: u64 = 16;
-const HEAP_BYTES: core::ops::RangeInclusive<u64> = 512 << 10..=4 << 20;
+const HEAP_BYTES: core::ops::RangeInclusive<u64> = 512 << 10..=64 << 20;
 
 static FRAMES: SpinMutex<Option<FrameAllocator<'static>>> = SpinMutex::new(None);
 static MAP: SpinMutex<Option<IdentityMap<Tables>>> = SpinMutex::new(None);
