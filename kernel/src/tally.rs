@@ -50,7 +50,7 @@ impl Tally {
     /// Nothing yet.
     pub const fn new() -> Self {
         Self {
-            limit: u64::MAX,
+            limit: 0,
             acquisitions: 0,
             waits: Histogram::new(),
             waited_ticks: 0,

@@ -47,7 +47,7 @@ pub enum Event {
         reason: String,
     },
     /// One lock of the spin-wait study has been measured.
-    Study(Study),
+    Study(Box<Study>),
     /// One kind of work has been done at one width.
     Scaling(Scaling),
     /// The kernel panicked.
@@ -99,6 +99,10 @@ pub struct Study {
     pub long_spin_notifications: u64,
     /// Iterations of the waiting loop.
     pub spin_iterations: u64,
+    /// How often a waiter idled.
+    pub idles: u64,
+    /// How often one was woken from that by another.
+    pub kicks: u64,
     /// Time from the first to the last virtual processor's last acquisition, in 100 ns.
     pub elapsed_100ns: u64,
     /// Time that the virtual processors ran on processors, all of them together, in 100 ns; 0 if not told.
@@ -222,7 +226,7 @@ pub fn events(console: &str) -> Vec<Event> {
 /// The measured locks of `console`, in order.
 pub fn studies(console: &str) -> Vec<Study> {
     let keep = |event| match event {
-        Event::Study(study) => Some(study),
+        Event::Study(study) => Some(*study),
         _ => None,
     };
     events(console).into_iter().filter_map(keep).collect()

@@ -5,7 +5,8 @@
 //! - [`vmm`], [`guest_tests`], [`events`]: start a guest on some VMM, read what it says, judge it
 //! - [`conformance`]: the conformance matrix and its reports
 //! - [`foreign`]: a test kernel such as people bring, which knows nothing of ours
-//! - [`study`], [`plot`]: the spin-wait study and its report
+//! - [`study`], [`plot`]: what `make run` and `make test` measure of spin waits
+//! - [`spin_study`]: the spin-wait study and how guests scale (`make study`)
 //! - [`anywhere`]: our host's command line, natively or in the lab
 //! - [`outcome`]: results as text, JUnit XML and JSON
 //!
@@ -23,6 +24,7 @@ pub mod main_job;
 pub mod outcome;
 pub mod plot;
 pub mod progress;
+pub mod spin_study;
 pub mod study;
 pub mod suites;
 pub mod vmm;

@@ -1,8 +1,12 @@
 //! `make run`: boots the kernel on our host, runs its tests, and measures what its locks spin.
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use hypervisor_host::config::Policy;
 use hypervisor_host::partition::vp::allowed_cpus;
 use hypervisor_host::report::Report;
+use kernel::cmdline::LOCK_NAMES;
 use serde::Serialize;
 
 use crate::artifacts::Artifacts;
@@ -36,10 +40,10 @@ pub struct Options {
     #[arg(long, default_value_t = 1000)]
     pub gap: u32,
     /// Locks to measure, each plain one with its enlightened twin
-    #[arg(long, value_delimiter = ',', default_value = "spin,spin-enlightened", value_parser = ALL_LOCKS)]
+    #[arg(long, value_delimiter = ',', default_value = "spin,spin-enlightened", value_parser = LOCK_NAMES)]
     pub locks: Vec<String>,
     /// What the host may do with a long spin wait
-    #[arg(long, value_delimiter = ',', default_value = "none,yield,directed", value_parser = ALL_POLICIES)]
+    #[arg(long, value_delimiter = ',', default_value = "none,yield,directed", value_parser = policy_names())]
     pub policies: Vec<String>,
     /// Rounds of a wait after which a lock notifies the hypervisor, or `never` [default: 4095 natively, 32 in
     /// the lab]
@@ -49,13 +53,6 @@ pub struct Options {
     #[arg(long)]
     pub verbose: bool,
 }
-
-/// Every lock that the kernel's study knows.
-const ALL_LOCKS: [&str; 6] =
-    ["spin", "spin-enlightened", "tas", "tas-enlightened", "ticket", "ticket-enlightened"];
-
-/// Every policy of our host.
-const ALL_POLICIES: [&str; 3] = ["none", "yield", "directed"];
 
 /// Names of the report and its plot.
 const JSON: &str = "run.json";
@@ -139,8 +136,8 @@ pub fn small(artifacts: &Artifacts, results: &mut Results) -> Result<()> {
         acquisitions: 250,
         hold: 200,
         gap: 200,
-        locks: ALL_LOCKS.map(String::from).into(),
-        policies: ALL_POLICIES.map(String::from).into(),
+        locks: LOCK_NAMES.map(String::from).into(),
+        policies: policies(),
         spin_threshold: None,
         verbose: false,
     };
@@ -155,6 +152,19 @@ pub fn small(artifacts: &Artifacts, results: &mut Results) -> Result<()> {
     let (_, cases) = judge(&settings, &done.jobs, &options);
     results.add(Suite { name: "the study's counts".into(), cases });
     Ok(())
+}
+
+/// Every policy of our host.
+pub fn policies() -> Vec<String> {
+    possible_policies().map(|policy| policy.get_name().to_string()).collect()
+}
+
+fn possible_policies() -> impl Iterator<Item = PossibleValue> {
+    Policy::value_variants().iter().filter_map(ValueEnum::to_possible_value)
+}
+
+fn policy_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(possible_policies())
 }
 
 /// A batch of one job: the kernel boots on our host with as many virtual processors as the lab has.
@@ -180,7 +190,8 @@ fn judge(settings: &[Setting], done: &[JobResult], options: &Options) -> (Vec<Ro
     (rows, cases)
 }
 
-fn available_cpus(executor: &Executor) -> u32 {
+/// Processors that guests can be given here.
+pub fn available_cpus(executor: &Executor) -> u32 {
     let here = std::thread::available_parallelism().map_or(1, usize::from);
     let here = u32::try_from(here).unwrap_or(u32::MAX);
     match executor {
@@ -225,7 +236,7 @@ fn default_threshold(executor: &Executor) -> &'static str {
 }
 
 /// The first processors that may be used: natively by this process, in the lab any.
-fn cpu_list(executor: &Executor, count: u32) -> Result<String> {
+pub fn cpu_list(executor: &Executor, count: u32) -> Result<String> {
     let allowed = match executor {
         Executor::Native(_) => allowed_cpus().context("cannot ask for the usable processors")?,
         Executor::Lab(_) => (0..count as usize).collect(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::events::Study;
 use crate::outcome::Case;
 use crate::plot::Bar;
+use crate::spin_study::plan::plain_twin;
 use crate::vmm::counted_vps;
 
 /// One boot of the study.
@@ -56,12 +57,10 @@ pub struct Row {
     pub elapsed_100ns: u64,
 }
 
-/// Suffix of the locks that notify the hypervisor.
-const ENLIGHTENED: &str = "-enlightened";
-
 impl Row {
+    /// Not a plain lock: it tells the hypervisor of its waits, or idles in them.
     fn is_enlightened(&self) -> bool {
-        self.lock.ends_with(ENLIGHTENED)
+        plain_twin(&self.lock).is_some()
     }
 
     fn same_boot(&self, other: &Self) -> bool {
@@ -130,7 +129,7 @@ pub fn checks(setting: &Setting, rows: &[Row], locks: &[String], acquisitions: u
 /// How often the plain lock of the same boot spun for each iteration of the enlightened one.
 #[derive(Debug, Clone, Serialize)]
 pub struct Saving {
-    /// The lock algorithm.
+    /// The lock that is not plain.
     pub lock: String,
     /// What the host does with a long spin wait.
     pub policy: String,
@@ -147,11 +146,11 @@ pub struct Saving {
 /// Each enlightened lock against the plain one of its own boot.
 pub fn savings(rows: &[Row]) -> Vec<Saving> {
     let saving = |row: &Row| {
-        let name = row.lock.strip_suffix(ENLIGHTENED)?;
+        let name = plain_twin(&row.lock)?;
         let plain = rows.iter().find(|other| other.lock == name && other.same_boot(row))?;
         let spun = row.spin_iterations > 0;
         Some(Saving {
-            lock: name.to_string(),
+            lock: row.lock.clone(),
             policy: row.policy.clone(),
             vps: row.vps,
             cpus: row.cpus,
@@ -206,10 +205,7 @@ pub fn summary(savings: &[Saving]) -> Vec<String> {
         };
         setting.is_over_committed().then(|| {
             let Saving { lock, time_ratio, .. } = saving;
-            format!(
-                "{}: enlightened {lock} {spins}, in {time_ratio:.2} times its time",
-                setting.name()
-            )
+            format!("{}: {lock} {spins}, in {time_ratio:.2} times its time", setting.name())
         })
     };
     savings.iter().filter_map(sentence).collect()
@@ -281,7 +277,7 @@ mod tests {
         rows.extend(merge(&other, &[study("spin", 7, 0)], &[0]).unwrap());
         let [saving] = &savings(&rows)[..] else { panic!("one pair") };
         assert_eq!(saving.spin_ratio, Some(20.0));
-        assert_eq!((saving.lock.as_str(), saving.policy.as_str()), ("spin", "yield"));
+        assert_eq!((saving.lock.as_str(), saving.policy.as_str()), ("spin-enlightened", "yield"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! nobody for anything, so that a kernel and a Linux program that link this crate run the same machine code
 //! (`tests/tests/same_code.rs` compares the two files). Starting threads, time and memory are the caller's.
 //!
-//! `amount` is in steps of about a million simple instructions for each thread. Every piece of work ends with a
+//! `amount` is in steps of about a millisecond of a 2020s processor for each thread. Every piece of work ends with a
 //! number that depends on all of it: both sides must come to the same.
 
 #![no_std]

@@ -4,12 +4,12 @@ use core::sync::atomic::Ordering;
 
 use super::{Common, PART_WORDS};
 
-/// Rounds of [`compute`] in a step: some 8 instructions each.
-const COMPUTE_ROUNDS: u32 = 125_000;
+/// Rounds of [`compute`] in a step: six short instructions each.
+const COMPUTE_ROUNDS: u32 = 500_000;
 /// Reads and writes of [`scatter`] in a step.
 const SCATTER_ROUNDS: u32 = 80_000;
 /// Sections of [`locked`] in a step.
-const LOCKED_ROUNDS: u32 = 1500;
+const LOCKED_ROUNDS: u32 = 6000;
 /// Rounds of arithmetic under the lock and between two sections: about one processor in four holds it.
 const HOLD_ROUNDS: u32 = 20;
 const GAP_ROUNDS: u32 = 60;

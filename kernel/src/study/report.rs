@@ -20,6 +20,8 @@ pub(super) fn report(
     let all = measurement.per_vp();
     let acquisitions = measurement.acquisitions();
     let spins: SpinCounts = all.iter().map(|vp| vp.spins).sum();
+    let idles = all.iter().map(|vp| vp.idles.idles).sum();
+    let kicks = all.iter().map(|vp| vp.idles.kicks).sum();
     let runtime_100ns = all.iter().map(|vp| vp.runtime_100ns).sum();
     log::info!(
         "{}: {acquisitions} acquisitions by {} VPs, {} spins, {} notifications, {} us",
@@ -47,6 +49,8 @@ pub(super) fn report(
             .number("acquisitions", acquisitions)
             .number("long_spin_notifications", spins.notifications)
             .number("spin_iterations", spins.iterations)
+            .number("idles", idles)
+            .number("kicks", kicks)
             .number("elapsed_100ns", measurement.elapsed_100ns)
             .number("runtime_100ns", runtime_100ns)
             .number("threshold", threshold.into())

@@ -6,7 +6,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hv_abi::host::Mark;
-use hv_enlightenments::spin_wait::SpinCounts;
+use hv_enlightenments::spin_wait::{IdleCounts, SpinCounts};
 use kernel::MAX_VPS;
 use kernel::tally::{Acquisition, Tally};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
@@ -87,6 +87,8 @@ pub(crate) struct VpCounts {
     pub(crate) acquisitions: u64,
     /// Rounds waited and notifications made.
     pub(crate) spins: SpinCounts,
+    /// How often it idled in a wait, and woke others from theirs.
+    pub(crate) idles: IdleCounts,
     /// Ticks between asking for the lock and having it, where it had to wait.
     pub(crate) waited_ticks: u64,
     /// Time it ran on a processor, as the hypervisor tells it; 0 if it does not.
@@ -142,9 +144,9 @@ pub(crate) fn measure(contender: &Contender, parameters: Parameters) -> Measurem
     LAST_100NS.store(0, Ordering::Relaxed);
     END_TICKS.store(0, Ordering::Relaxed);
     (contender.take_total)();
-    let before = spin_counts();
+    let before = counts();
     jobs::run_on(vps, contender.work);
-    let after = spin_counts();
+    let after = counts();
     let mut tally = SUM.lock();
     tally.begin(parameters.late_ticks);
     let mut per_vp = [VpCounts::default(); MAX_VPS];
@@ -153,7 +155,8 @@ pub(crate) fn measure(contender: &Contender, parameters: Parameters) -> Measurem
         tally.merge(&own);
         *counts = VpCounts {
             acquisitions: own.acquisitions,
-            spins: after[index].since(before[index]),
+            spins: after[index].0.since(before[index].0),
+            idles: after[index].1.since(before[index].1),
             waited_ticks: own.waited_ticks,
             runtime_100ns: RUNTIMES[index].load(Ordering::Relaxed),
         };
@@ -164,10 +167,9 @@ pub(crate) fn measure(contender: &Contender, parameters: Parameters) -> Measurem
     Measurement { vps, per_vp, tally, total, elapsed_100ns: last.saturating_sub(first) }
 }
 
-fn spin_counts() -> [SpinCounts; MAX_VPS] {
-    core::array::from_fn(|index| {
-        vp::get(index).map_or_else(SpinCounts::default, |vp| vp.spins.counts())
-    })
+fn counts() -> [(SpinCounts, IdleCounts); MAX_VPS] {
+    let of = |vp: &vp::Vp| (vp.spins.counts(), vp.spins.idle_counts());
+    core::array::from_fn(|index| vp::get(index).map(of).unwrap_or_default())
 }
 
 /// What each participating processor does.

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use tests::artifacts::Artifacts;
 use tests::lab::{self, Lab};
 use tests::outcome::{Case, Results, Suite};
-use tests::{anywhere, conformance, image, main_job, progress, suites};
+use tests::{anywhere, conformance, image, main_job, progress, spin_study, suites};
 
 /// Boots, tests and measures Enlighten.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Action {
     List,
     /// Boot the kernel on our host and measure its spin waits
     Run(main_job::Options),
+    /// Study spin locks under over-commitment, and how a guest scales
+    Study(spin_study::Options),
     /// Pass every test
     Test {
         /// Only these parts
@@ -105,6 +107,7 @@ fn run(action: Action) -> Result<u8> {
             cases.iter().for_each(|case| println!("{} ({})", case.name, case.facility));
             Ok(true)
         }
+        Action::Study(options) => spin_study::run(&artifacts, &options),
         Action::Run(options) => main_job::run(&artifacts, &options, &kernel_tests(&artifacts)?),
         Action::Test { only, fuzz_seconds, repeat: 1 } => {
             test(&artifacts, &only, fuzz_seconds, &artifacts.reports)
