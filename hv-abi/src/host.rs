@@ -33,8 +33,8 @@ pub const ISA_DEBUG_EXIT_PORT: u16 = 0x00F4;
 
 /// The 8-bit I/O port that our hypercall page reads to hand a call to user space. Private to the page.
 ///
-/// The host finds the call in RCX and RDX. It answers 0 in EAX if the call is done (the page returns
-/// 0, success, in RAX) and 1 if the page is to go on and give the same call to KVM.
+/// The host finds the call in RCX, RDX and R8. It answers the call's status in EAX, which the page returns as
+/// the result value; a number with bit 31 set says that the page is to go on and give the same call to KVM.
 pub const HYPERCALL_PAGE_PORT: u8 = 0xE8;
 
 bitflags::bitflags! {

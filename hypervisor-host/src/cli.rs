@@ -329,7 +329,7 @@ mod tests {
             (&["--kernel", "k", "--frobnicate"], "--frobnicate"),
             (&["--kernel", "k", "--hv-disable", "bogus"], "cluster-ipi"),
             (&[], "--kernel"),
-            (&["--kernel", "k", "--policy", "park"], "park"),
+            (&["--kernel", "k", "--policy", "sleep"], "park"),
         ] {
             let sentence = one_sentence(&parse(arguments).unwrap_err().to_string());
             assert!(sentence.contains(part), "{sentence}");

@@ -97,6 +97,8 @@ pub enum Policy {
     Yield,
     /// Let KVM pick a preempted VP of this machine and run that one instead.
     Directed,
+    /// Put the VP to sleep until another VP of this machine has run, a millisecond at most.
+    Park,
 }
 
 /// A number of virtual processors, 1 to [`MAX_VPS`].

@@ -56,6 +56,7 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
         &mut signals,
         terminal.as_ref(),
         config.timeout,
+        &running.shared.crashes,
     );
     if supervised.is_err() {
         running.shared.ending.set(Outcome::interrupted());
@@ -98,7 +99,7 @@ fn finish(config: &MachineConfig, running: Running, boot: Boot) -> Report {
     if !all_back {
         say(config, || "a VP did not stop; its last counts may be missing".into());
     }
-    let outcome = outcome(&shared.ending);
+    let outcome = outcome(&shared.ending).after_crash(!shared.crashes.told().is_empty());
     let host_ranges: Vec<Range<u64>> = ram.host_ranges().collect();
     let memory = host_memory::measure(&host_ranges, config.ram.bytes())
         .unwrap_or(MemoryReport { ram_bytes: config.ram.bytes(), ..Default::default() });

@@ -64,6 +64,17 @@ impl Outcome {
         Self { reason: Reason::Timeout, code: CODE_TIMEOUT, detail: None }
     }
 
+    /// The same of a guest that had reported a crash before, if it had: to switch off or to restart is then
+    /// no success.
+    pub fn after_crash(self, crashed: bool) -> Self {
+        match self.reason {
+            Reason::PowerOff | Reason::Reset if crashed => {
+                Self::died(Reason::GuestCrash, "the guest reported a crash".into())
+            }
+            _ => self,
+        }
+    }
+
     /// Somebody wants an end.
     pub fn interrupted() -> Self {
         Self { reason: Reason::Interrupted, code: CODE_INTERRUPTED, detail: None }
@@ -108,6 +119,17 @@ impl Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_a_crash_only_the_guests_own_code_counts() {
+        let restart = Outcome::guest(Reason::Reset, 0);
+        assert_eq!(restart.clone().after_crash(false), restart);
+        let crashed = restart.after_crash(true);
+        assert_eq!((crashed.reason, crashed.code), (Reason::GuestCrash, 125));
+        let own = Outcome::guest(Reason::GuestExit, 3);
+        assert_eq!(own.clone().after_crash(true), own);
+        assert_eq!(Outcome::timeout().after_crash(true).code, 124);
+    }
 
     #[test]
     fn the_first_ending_wins() {

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Policy;
+use crate::hyperv::crash::CrashReport;
 use crate::outcome::{Outcome, Reason};
 use crate::partition::shared::{Shared, nanoseconds_since};
-use crate::stats::{Site, SpinAnswer, SpinSites, VpStats, exits_by_reason, lock};
+use crate::stats::{IdleEnd, Site, SpinAnswer, SpinSites, VpStats, exits_by_reason, lock};
 
 /// Most places in the guest that a report names for each VP and for the machine.
 const TOP_SITES: usize = 16;
@@ -38,6 +39,10 @@ pub struct Report {
     pub kvm: BTreeMap<String, u64>,
     /// Long spin waits, all VPs.
     pub long_spins: LongSpinReport,
+    /// Idle states, all VPs.
+    pub idle: IdleReport,
+    /// Crashes that the guest told by the Hyper-V crash registers, at most 8.
+    pub crashes: Vec<CrashReport>,
     /// Each VP.
     pub vps: Vec<VpReport>,
     /// Snapshots, in the order in which the guest asked for them.
@@ -96,18 +101,80 @@ pub struct LongSpinReport {
     pub total: u64,
     /// The spin counts that came with them, added up.
     pub spins: u64,
-    /// The VP went straight back to spinning (policy `none`).
+    /// What the policy did with each.
+    #[serde(flatten)]
+    pub answers: AnswerReport,
+    /// The busiest places in the guest, at most 16.
+    pub sites: Vec<Site>,
+    /// Waits whose place was not kept.
+    pub other_waits: u64,
+}
+
+/// What the policy did with long spin waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerReport {
+    /// The VP went straight back to spinning (policy `none`; `park` with one VP).
     pub resumed: u64,
     /// The VP gave up its time slice (policy `yield`).
     pub yielded: u64,
     /// KVM chose another VP (policy `directed`).
     pub directed: u64,
+    /// The VP slept until another VP had run (policy `park`).
+    pub parked_woken: u64,
+    /// The VP slept for the longest time without another VP running (policy `park`).
+    pub parked_timed_out: u64,
+    /// Nanoseconds for which VPs slept so.
+    pub parked_ns: u64,
     /// KVM refused the call, because the guest was never to notify.
     pub refused: u64,
-    /// The busiest places in the guest, at most 16.
-    pub sites: Vec<Site>,
-    /// Waits whose place was not kept.
-    pub other_waits: u64,
+}
+
+impl AnswerReport {
+    /// Of some VPs.
+    pub fn of(vps: &[VpStats]) -> Self {
+        let answers = |answer| vps.iter().map(|vp| vp.answers(answer)).sum();
+        Self {
+            resumed: answers(SpinAnswer::Resumed),
+            yielded: answers(SpinAnswer::Yielded),
+            directed: answers(SpinAnswer::Directed),
+            parked_woken: answers(SpinAnswer::ParkedWoken),
+            parked_timed_out: answers(SpinAnswer::ParkedTimedOut),
+            parked_ns: vps.iter().map(VpStats::parked_ns).sum(),
+            refused: answers(SpinAnswer::Refused),
+        }
+    }
+}
+
+/// Reads of the guest idle register, by what ended the wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdleReport {
+    /// Interrupts were not masked: KVM halted the VP and woke it.
+    pub halted: u64,
+    /// Masked: a cluster IPI.
+    pub ipi: u64,
+    /// Masked: an interrupt that the host found waiting in the APIC.
+    pub request: u64,
+    /// Masked: a synthetic timer, an NMI.
+    pub kvm: u64,
+    /// Masked: the host's longest wait.
+    pub limit: u64,
+    /// Nanoseconds for which VPs waited with interrupts masked.
+    pub masked_ns: u64,
+}
+
+impl IdleReport {
+    /// Of some VPs.
+    pub fn of(vps: &[VpStats]) -> Self {
+        let ends = |end| vps.iter().map(|vp| vp.idles(end)).sum();
+        Self {
+            halted: ends(IdleEnd::Halted),
+            ipi: ends(IdleEnd::Ipi),
+            request: ends(IdleEnd::Request),
+            kvm: ends(IdleEnd::Kvm),
+            limit: ends(IdleEnd::Limit),
+            masked_ns: vps.iter().map(VpStats::masked_idle_ns).sum(),
+        }
+    }
 }
 
 /// One VP.
@@ -129,6 +196,8 @@ pub struct VpReport {
     pub kvm: BTreeMap<String, u64>,
     /// Its long spin waits.
     pub long_spins: LongSpinReport,
+    /// Its idle states.
+    pub idle: IdleReport,
 }
 
 /// A snapshot.
@@ -148,6 +217,10 @@ pub struct MarkReport {
     pub kvm_exits: Option<u64>,
     /// Long spin waits so far, all VPs.
     pub long_spins: u64,
+    /// What the policy did with each.
+    pub answers: AnswerReport,
+    /// Idle states that have ended so far, all VPs.
+    pub idle: IdleReport,
 }
 
 impl Report {
@@ -181,6 +254,8 @@ impl Report {
             kvm_exits: shared.kernel_exits(),
             kvm: shared.kernel_vm_stats.as_ref().map(|stats| stats.all()).unwrap_or_default(),
             long_spins: long_spins(&shared.vps, &sites),
+            idle: IdleReport::of(&shared.vps),
+            crashes: shared.crashes.told(),
             vps: (0..).zip(shared.vps.iter()).map(|it| vp_report(shared, &machine, it)).collect(),
             machine,
             marks: marks.kept,
@@ -202,18 +277,15 @@ fn vp_report(shared: &Shared, machine: &MachineReport, (index, vp): (u32, &VpSta
         hypercalls: vp.calls(),
         kvm: kernel.map(|stats| stats.all()).unwrap_or_default(),
         long_spins: long_spins(std::slice::from_ref(vp), &vp.sites()),
+        idle: IdleReport::of(std::slice::from_ref(vp)),
     }
 }
 
 fn long_spins(vps: &[VpStats], sites: &SpinSites) -> LongSpinReport {
-    let answers = |answer| vps.iter().map(|vp| vp.answers(answer)).sum();
     LongSpinReport {
         total: vps.iter().map(VpStats::long_spins).sum(),
         spins: sites.spins(),
-        resumed: answers(SpinAnswer::Resumed),
-        yielded: answers(SpinAnswer::Yielded),
-        directed: answers(SpinAnswer::Directed),
-        refused: answers(SpinAnswer::Refused),
+        answers: AnswerReport::of(vps),
         sites: sites.top(TOP_SITES),
         other_waits: sites.rest_waits(),
     }
@@ -223,6 +295,7 @@ fn long_spins(vps: &[VpStats], sites: &SpinSites) -> LongSpinReport {
 mod tests {
     use super::*;
     use crate::emulated::PortBus;
+    use crate::hyperv::crash::Crashes;
     use crate::outcome::Ending;
     use crate::partition::kick::VpKicks;
     use crate::partition::shared::{MAX_MARKS, Marks};
@@ -233,6 +306,7 @@ mod tests {
     fn shared() -> Shared {
         Shared {
             ending: Ending::new().unwrap(),
+            crashes: Arc::new(Crashes::new().unwrap()),
             ports: PortBus::default(),
             test_memory: None,
             kicks: Arc::new(VpKicks::new(2)),
@@ -283,6 +357,9 @@ mod tests {
         assert!(json["marks"][0]["kvm_exits"].is_null());
         assert_eq!(json["vps"][1]["cpu"], 3);
         assert!(json["memory"]["overhead_bytes"].is_u64());
+        assert_eq!(json["long_spins"]["yielded"], 0);
+        assert_eq!(json["marks"][0]["answers"]["parked_timed_out"], 0);
+        assert_eq!(json["vps"][0]["idle"]["ipi"], 0);
     }
 
     #[test]
@@ -292,7 +369,8 @@ mod tests {
         shared.vps[1].count_long_spin(0x10, 20, SpinAnswer::Directed);
         let report = report(&shared);
         assert_eq!((report.long_spins.total, report.long_spins.spins), (2, 120));
-        assert_eq!((report.long_spins.yielded, report.long_spins.directed), (1, 1));
+        let answers = report.long_spins.answers;
+        assert_eq!((answers.yielded, answers.directed), (1, 1));
         assert_eq!(report.long_spins.sites[0].waits, 2);
         assert_eq!(report.vps[1].long_spins.spins, 20);
     }

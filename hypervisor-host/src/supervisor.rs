@@ -6,9 +6,13 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use crate::emulated::uart::UartInput;
-use crate::outcome::{Ending, Outcome};
+use crate::hyperv::crash::Crashes;
+use crate::outcome::{Ending, Outcome, Reason};
 use crate::signals::{Signal, Signals, stop_process};
 use crate::terminal::RawTerminal;
+
+/// How long a guest that reported its crash may go on.
+pub const CRASH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits until the machine has an ending, and gives it one if the clock or a signal says so.
 ///
@@ -20,8 +24,10 @@ pub fn supervise(
     signals: &mut Signals,
     terminal: Option<&RawTerminal>,
     timeout: Option<Duration>,
+    crashes: &Crashes,
 ) -> io::Result<()> {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let timeout = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut crash_deadline = None;
     let mut keyboard = Keyboard { open: reads_input(terminal) };
     while ending.get().is_none() {
         let wants_input = keyboard.open && uart.room() != 0;
@@ -30,11 +36,20 @@ pub fn supervise(
             source(signals.as_raw_fd()),
             source(uart.drained().as_raw_fd()),
             source(if wants_input { libc::STDIN_FILENO } else { -1 }),
+            source(if crash_deadline.is_none() { crashes.event().as_raw_fd() } else { -1 }),
         ];
-        wait(&mut sources, deadline)?;
-        let [_, signal, drained, input] = sources.map(|source| source.revents != 0);
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        wait(&mut sources, timeout.into_iter().chain(crash_deadline).min())?;
+        let [_, signal, drained, input, crash] = sources.map(|source| source.revents != 0);
+        let is_over = |deadline: Option<Instant>| deadline.is_some_and(|it| Instant::now() >= it);
+        if is_over(timeout) {
             ending.set(Outcome::timeout());
+        }
+        if is_over(crash_deadline) {
+            ending.set(hanging_crash());
+        }
+        if crash {
+            // The guest may end by itself, with a code of its own; but it need not.
+            crash_deadline = Some(Instant::now() + CRASH_PATIENCE);
         }
         if signal {
             handle_signals(signals, ending, terminal);
@@ -48,6 +63,14 @@ pub fn supervise(
         }
     }
     Ok(())
+}
+
+fn hanging_crash() -> Outcome {
+    let seconds = CRASH_PATIENCE.as_secs();
+    Outcome::died(
+        Reason::GuestCrash,
+        format!("the guest reported a crash and did not end within {seconds} seconds"),
+    )
 }
 
 /// A terminal that belongs to another job must not be read.
@@ -141,7 +164,6 @@ mod tests {
     use super::*;
     use crate::emulated::test_output;
     use crate::emulated::uart;
-    use crate::outcome::Reason;
     use vmm_sys_util::eventfd::EventFd;
 
     #[test]
@@ -151,7 +173,8 @@ mod tests {
         let ending = Ending::new().unwrap();
         let mut signals = Signals::take().unwrap();
         let timeout = Some(Duration::from_millis(20));
-        supervise(&ending, &input, &mut signals, None, timeout).unwrap();
+        let crashes = Crashes::new().unwrap();
+        supervise(&ending, &input, &mut signals, None, timeout, &crashes).unwrap();
         assert_eq!(ending.get().unwrap().reason, Reason::Timeout);
         assert_eq!(ending.get().unwrap().code, 124);
     }

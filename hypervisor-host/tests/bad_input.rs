@@ -277,7 +277,11 @@ fn unknown_options_and_values() {
     for (options, part) in [
         (&["--frobnicate"][..], "--frobnicate"),
         (&["extra"], "extra"),
-        (&["--policy", "park"], "park"),
+        (&["--policy", "sleep"], "sleep"),
+        (&["--hv-disable", "bogus"], "bogus"),
+        (&["--hv-only", "create-partitions"], "name some of"),
+        (&["--hv-only", ""], "name some of"),
+        (&["--hv-only", "synic", "--hv-disable", "synic"], "--hv-only"),
         (&["--boot", "bios"], "bios"),
         (&["--hyperv", "maybe"], "maybe"),
         (&["--spin-threshold", "0"], "spin threshold"),

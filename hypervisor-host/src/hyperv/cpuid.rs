@@ -23,15 +23,13 @@ pub fn served(supported: &[kvm_cpuid_entry2], wanted: Offered) -> Offered {
     let features = find(supported, HV_CPUID_FEATURES);
     let privileges = u64::from(features.eax) | u64::from(features.ebx) << 32;
     let advice = find(supported, HV_CPUID_ENLIGHTENMENT_INFO).eax;
-    // Auto-EOI is not for KVM to deprecate: older kernels have it, and don't say so.
-    let own_advice = Recommendations::DEPRECATE_AUTO_EOI;
-    Offered {
-        privileges: wanted.privileges & Privileges::from_bits_retain(privileges),
-        features: wanted.features & Features::from_bits_retain(features.edx),
-        recommendations: wanted.recommendations
-            & (Recommendations::from_bits_retain(advice) | own_advice),
-        spin_wait: wanted.spin_wait,
-    }
+    let kvms = Offered {
+        privileges: Privileges::from_bits_retain(privileges),
+        features: Features::from_bits_retain(features.edx),
+        recommendations: Recommendations::from_bits_retain(advice),
+        spin_wait: true,
+    };
+    wanted.intersection(kvms.union(Offered::OWN))
 }
 
 /// The leaves for a guest that is offered what [`served`] gave.
@@ -100,7 +98,7 @@ mod tests {
             leaf(0x4000_0000, [0x4000_0082, 0x756E_694C, 0x564B_2078, 0x7648_204D]),
             leaf(0x4000_0001, [0x3123_7648, 0, 0, 0]),
             leaf(0x4000_0002, [0x3839, 0x000A_0000, 0, 0]),
-            leaf(0x4000_0003, [0x2EFF, 0x830, 0, 0x0008_0D52]),
+            leaf(0x4000_0003, [0x2AFF, 0x830, 0, 0x0008_0D52]),
             leaf(0x4000_0004, [0x2E2C, 0xFFF, 0, 0]),
             leaf(0x4000_0005, [1024, 64, 0, 0]),
             leaf(0x4000_0082, [2, 0, 0, 0]),
@@ -124,18 +122,23 @@ mod tests {
     }
 
     #[test]
-    fn debugging_and_reenlightenment_are_filtered_out() {
+    fn debugging_is_filtered_out_and_what_the_host_serves_is_there() {
         let features = find(&shown(Offered::ALL, 1), 0x4000_0003);
-        assert_eq!(features.eax, 0x0AFF, "no re-enlightenment (bit 13)");
-        assert_eq!(features.ebx, 0x30, "no debugging (bit 11)");
-        assert_eq!(features.edx, 0x0008_0510, "no debugging (bits 1, 6, 11)");
+        assert_eq!(features.eax, 0x2EFF, "guest idle (bit 10) is ours");
+        assert_eq!(
+            features.ebx, 0x10_0030,
+            "no debugging (bit 11); extended calls (bit 20) are ours"
+        );
+        assert_eq!(features.edx, 0x0008_0530, "no debugging (bits 1, 6, 11); guest idle (bit 5)");
     }
 
     #[test]
     fn what_kvm_lacks_is_never_shown() {
         let nothing = leaves(&[], served(&[], Offered::ALL), SpinThreshold(1));
         let features = find(&nothing, 0x4000_0003);
-        assert_eq!((features.eax, features.ebx, features.edx), (0, 0, 0));
+        // Only the host's own: guest idle, extended calls, crash registers.
+        let own = (1 << 10, 1 << 20, 1 << 5 | 1 << 10);
+        assert_eq!((features.eax, features.ebx, features.edx), own);
     }
 
     #[test]

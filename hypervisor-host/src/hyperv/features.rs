@@ -48,10 +48,14 @@ impl Offered {
             .union(Privileges::VP_INDEX)
             .union(Privileges::RESET)
             .union(Privileges::REFERENCE_TSC)
+            .union(Privileges::GUEST_IDLE)
             .union(Privileges::FREQUENCIES)
+            .union(Privileges::REENLIGHTENMENT)
             .union(Privileges::POST_MESSAGES)
-            .union(Privileges::SIGNAL_EVENTS),
+            .union(Privileges::SIGNAL_EVENTS)
+            .union(Privileges::EXTENDED_HYPERCALLS),
         features: Features::HYPERCALL_XMM_INPUT
+            .union(Features::GUEST_IDLE_STATE)
             .union(Features::FREQUENCY_MSRS)
             .union(Features::GUEST_CRASH_MSRS)
             .union(Features::STIMER_DIRECT),
@@ -61,6 +65,15 @@ impl Offered {
             .union(Recommendations::DEPRECATE_AUTO_EOI)
             .union(Recommendations::CLUSTER_IPI)
             .union(Recommendations::EX_PROCESSOR_MASKS),
+        spin_wait: true,
+    };
+
+    /// What this host serves by itself, whatever KVM has.
+    pub const OWN: Self = Self {
+        privileges: Privileges::GUEST_IDLE.union(Privileges::EXTENDED_HYPERCALLS),
+        features: Features::GUEST_IDLE_STATE.union(Features::GUEST_CRASH_MSRS),
+        // Auto-EOI is not KVM's to deprecate: older kernels have it, and don't say so.
+        recommendations: Recommendations::DEPRECATE_AUTO_EOI,
         spin_wait: true,
     };
 
@@ -79,6 +92,16 @@ impl Offered {
             features: self.features.union(other.features),
             recommendations: self.recommendations.union(other.recommendations),
             spin_wait: self.spin_wait || other.spin_wait,
+        }
+    }
+
+    /// The parts of both at once.
+    pub const fn intersection(self, other: Self) -> Self {
+        Self {
+            privileges: self.privileges.intersection(other.privileges),
+            features: self.features.intersection(other.features),
+            recommendations: self.recommendations.intersection(other.recommendations),
+            spin_wait: self.spin_wait && other.spin_wait,
         }
     }
 

@@ -2,14 +2,18 @@
 //!
 //! KVM keeps SynIC, timers, clocks, TLB flushes and IPIs. To have the hypercall page for itself, the
 //! host traps the two MSRs that control it by an MSR filter, and tells KVM the guest OS identity alone:
-//! KVM takes hypercalls as soon as it knows one, page or not (Linux, kvm_hv_hypercall_enabled).
+//! KVM takes hypercalls as soon as it knows one, page or not (Linux, kvm_hv_hypercall_enabled). The guest idle
+//! and crash registers are ours too. What calls do is in [`super::calls`].
 #![expect(unsafe_code, reason = "kvm-ioctls has no wrapper for KVM_GET_SUPPORTED_HV_CPUID")]
 
 use std::sync::{Arc, Mutex};
 
-use hv_abi::cpuid::Privileges;
-use hv_abi::hypercall::{HV_CALL_NOTIFY_LONG_SPIN_WAIT, HypercallInput, HypercallResult};
-use hv_abi::msr::{HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL};
+use hv_abi::cpuid::{Features, Privileges};
+use hv_abi::hypercall::{HypercallInput, HypercallResult};
+use hv_abi::msr::{
+    HV_X64_MSR_CRASH_CTL, HV_X64_MSR_CRASH_P0, HV_X64_MSR_GUEST_IDLE, HV_X64_MSR_GUEST_OS_ID,
+    HV_X64_MSR_HYPERCALL,
+};
 use kvm_bindings::{
     CpuId, KVM_CAP_HYPERV_ENFORCE_CPUID, KVM_CAP_HYPERV_SYNIC2, KVM_CAP_X86_USER_SPACE_MSR, KVMIO,
     Msrs, kvm_cpuid_entry2, kvm_cpuid2, kvm_enable_cap, kvm_msr_entry,
@@ -17,19 +21,22 @@ use kvm_bindings::{
 use kvm_ioctls::{
     Kvm, MsrExitReason, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuFd, VmFd,
 };
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::errno;
 use vmm_sys_util::ioctl::{_IOC_READ, _IOC_WRITE, ioctl_expr, ioctl_with_mut_ptr};
 
+use super::crash::{CrashRegisters, Crashes};
 use super::features::Offered;
-use super::hypercall_page::{self, ANSWER_DONE, ANSWER_PASS_ON, TrapInstruction};
-use super::long_spin::{self, Input};
+use super::hypercall_page::{self, TrapInstruction};
+use super::idle::MaskedIdlers;
 use super::msr::HypercallMsrs;
+use super::park::RunTime;
 use super::synic::lines::KvmLines;
 use super::synic::{Kick, Synic};
 use super::{GeneralProtection, HypervInterface, KvmFailure, VpAccess, cpuid};
 use crate::config::{Policy, SpinThreshold};
-use crate::stats::{SpinAnswer, VpStats, lock};
+use crate::process::tell;
+use crate::stats::{VpStats, lock};
 
 /// `_IOWR(KVMIO, 0xc1, struct kvm_cpuid2)` of `linux/kvm.h`.
 const KVM_GET_SUPPORTED_HV_CPUID: libc::c_ulong =
@@ -38,15 +45,28 @@ const KVM_GET_SUPPORTED_HV_CPUID: libc::c_ulong =
 /// More leaves than any kernel has.
 const MAX_LEAVES: usize = 64;
 
+/// Registers that come to us, by first number and count; each group fits into eight bits.
+const TRAPPED_MSRS: [(u32, u32); 3] = [
+    (HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL - HV_X64_MSR_GUEST_OS_ID + 1),
+    (HV_X64_MSR_GUEST_IDLE, 1),
+    (HV_X64_MSR_CRASH_P0, HV_X64_MSR_CRASH_CTL - HV_X64_MSR_CRASH_P0 + 1),
+];
+
 /// The engine of one machine.
 pub struct KvmEngine {
     leaves: Vec<kvm_cpuid_entry2>,
-    offered: Offered,
-    policy: Policy,
-    threshold: SpinThreshold,
-    memory: GuestMemoryMmap,
+    pub(super) offered: Offered,
+    pub(super) policy: Policy,
+    pub(super) threshold: SpinThreshold,
+    pub(super) memory: GuestMemoryMmap,
+    pub(super) vps: u32,
+    pub(super) run_time: Box<RunTime>,
+    pub(super) synic: Arc<Synic>,
+    kick: Kick,
     msrs: Mutex<HypercallMsrs>,
-    synic: Arc<Synic>,
+    idlers: MaskedIdlers,
+    crash_registers: Mutex<CrashRegisters>,
+    crashes: Arc<Crashes>,
 }
 
 /// What an engine is made for.
@@ -59,6 +79,10 @@ pub struct EngineConfig {
     pub vps: u32,
     /// Brings a VP's thread back from the guest.
     pub kick: Kick,
+    /// The run time of a VP's thread.
+    pub run_time: Box<RunTime>,
+    /// Where crashes that the guest tells are kept.
+    pub crashes: Arc<Crashes>,
     /// How its processors trap.
     pub trap: TrapInstruction,
     /// What a long spin wait leads to.
@@ -75,22 +99,28 @@ impl KvmEngine {
     /// # Errors
     /// KVM does not tell its Hyper-V leaves.
     pub fn new(kvm: &Kvm, config: EngineConfig) -> Result<Self, KvmFailure> {
-        let EngineConfig { vm, memory, vps, kick, trap, policy, threshold, offered } = config;
+        let EngineConfig { vm, memory, vps, kick, policy, run_time, crashes, .. } = config;
         let supported =
             supported_leaves(kvm).map_err(KvmFailure::of("KVM_GET_SUPPORTED_HV_CPUID"))?;
-        let offered = cpuid::served(supported.as_slice(), offered);
-        let threshold = cpuid::threshold(offered, threshold);
-        let msrs = HypercallMsrs::new(memory.clone(), hypercall_page::code(trap));
+        let offered = cpuid::served(supported.as_slice(), config.offered);
+        let threshold = cpuid::threshold(offered, config.threshold);
+        let msrs = HypercallMsrs::new(memory.clone(), hypercall_page::code(config.trap));
         let lines = Box::new(KvmLines::new(vm));
-        let synic = Arc::new(Synic::new(memory.clone(), vps, lines, kick));
+        let synic = Arc::new(Synic::new(memory.clone(), vps, lines, kick.clone()));
         Ok(Self {
             leaves: cpuid::leaves(supported.as_slice(), offered, threshold),
             offered,
             policy,
             threshold,
             memory,
-            msrs: Mutex::new(msrs),
+            vps,
+            run_time,
             synic,
+            kick,
+            msrs: Mutex::new(msrs),
+            idlers: MaskedIdlers::default(),
+            crash_registers: Mutex::default(),
+            crashes,
         })
     }
 
@@ -99,42 +129,23 @@ impl KvmEngine {
         if self.offered.privileges.contains(privilege) { Ok(()) } else { Err(GeneralProtection) }
     }
 
-    /// Counts a long spin wait and says what becomes of it.
-    fn long_spin(&self, vp: &VpAccess<'_>) -> SpinAnswer {
-        let Some(input) = long_spin::decode(vp.registers.rcx, vp.registers.rdx) else {
-            return SpinAnswer::Refused;
-        };
-        let value = match input {
-            Input::Register(value) => Some(value),
-            Input::Memory(address) => self.read_u64(address),
-        };
-        let Some(value) = value else { return SpinAnswer::Refused };
-        let answer = match self.threshold {
-            // KVM answers that the guest was not to notify.
-            SpinThreshold(hv_abi::cpuid::HV_SPIN_WAIT_NEVER_NOTIFY) => SpinAnswer::Refused,
-            SpinThreshold(_) => long_spin::apply(self.policy),
-        };
-        let spins = long_spin::spin_count(value);
-        vp.stats.count_long_spin(self.return_address(vp), spins, answer);
-        answer
+    /// The same for a feature.
+    fn need_feature(&self, feature: Features) -> Result<(), GeneralProtection> {
+        if self.offered.features.contains(feature) { Ok(()) } else { Err(GeneralProtection) }
     }
 
-    /// Where the page's caller goes on: the return address on its stack, or 0.
-    fn return_address(&self, vp: &VpAccess<'_>) -> u64 {
-        let stack = vp.registers.rsp;
-        if !stack.is_multiple_of(8) {
-            return 0;
-        }
-        match vp.vcpu.translate_gva(stack) {
-            Ok(found) if found.valid != 0 => self.read_u64(found.physical_address).unwrap_or(0),
-            _ => 0,
+    /// Ends the wait of those of these VPs that idle with interrupts masked.
+    pub(super) fn interrupt_idle(&self, targets: u64) {
+        for vp in self.idlers.interrupt(targets) {
+            (self.kick)(vp);
         }
     }
 
-    fn read_u64(&self, address: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        self.memory.read_slice(&mut bytes, GuestAddress(address)).ok()?;
-        Some(u64::from_le_bytes(bytes))
+    /// Has the page bring cluster IPIs, or not any more.
+    fn update_idle_byte(&self) {
+        // What is true is looked at with the lock held, so that the last one to come writes the truth.
+        let mut msrs = lock(&self.msrs);
+        msrs.set_somebody_idles(self.idlers.any());
     }
 }
 
@@ -149,15 +160,14 @@ impl HypervInterface for KvmEngine {
         capability.args[0] = MsrExitReason::Filter.bits().into();
         vm.enable_cap(&capability)
             .map_err(KvmFailure::of("KVM_ENABLE_CAP of KVM_CAP_X86_USER_SPACE_MSR"))?;
-        const _: () = assert!(HV_X64_MSR_HYPERCALL == HV_X64_MSR_GUEST_OS_ID + 1);
-        let trapped = MsrFilterRange {
+        // A clear bit denies, and what is denied comes to user space.
+        let trapped = TRAPPED_MSRS.map(|(base, msr_count)| MsrFilterRange {
             flags: MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
-            base: HV_X64_MSR_GUEST_OS_ID,
-            msr_count: 2,
-            // A clear bit denies, and what is denied comes to user space.
+            base,
+            msr_count,
             bitmap: &[0],
-        };
-        vm.set_msr_filter(MsrFilterDefaultAction::ALLOW, &[trapped])
+        });
+        vm.set_msr_filter(MsrFilterDefaultAction::ALLOW, &trapped)
             .map_err(KvmFailure::of("KVM_X86_SET_MSR_FILTER"))
     }
 
@@ -173,63 +183,86 @@ impl HypervInterface for KvmEngine {
     }
 
     fn read_msr(&self, msr: u32) -> Result<u64, GeneralProtection> {
-        self.need(Privileges::HYPERCALL)?;
-        let msrs = lock(&self.msrs);
         match msr {
-            HV_X64_MSR_GUEST_OS_ID => Ok(msrs.guest_os_id()),
-            HV_X64_MSR_HYPERCALL => Ok(msrs.hypercall()),
-            _ => Err(GeneralProtection),
+            HV_X64_MSR_GUEST_OS_ID | HV_X64_MSR_HYPERCALL => {
+                self.need(Privileges::HYPERCALL)?;
+                let msrs = lock(&self.msrs);
+                let identity = msr == HV_X64_MSR_GUEST_OS_ID;
+                Ok(if identity { msrs.guest_os_id() } else { msrs.hypercall() })
+            }
+            HV_X64_MSR_GUEST_IDLE => self.need(Privileges::GUEST_IDLE).map(|()| 0),
+            _ => {
+                self.need_feature(Features::GUEST_CRASH_MSRS)?;
+                lock(&self.crash_registers).read(msr)
+            }
         }
     }
 
-    fn write_msr(&self, vcpu: &VcpuFd, msr: u32, value: u64) -> Result<(), GeneralProtection> {
-        self.need(Privileges::HYPERCALL)?;
-        // Held until KVM knows the identity too, or two VPs could leave the two in disagreement.
-        let mut msrs = lock(&self.msrs);
+    fn write_msr(
+        &self,
+        vp: u32,
+        vcpu: &VcpuFd,
+        msr: u32,
+        value: u64,
+    ) -> Result<(), GeneralProtection> {
         match msr {
             HV_X64_MSR_GUEST_OS_ID => {
+                self.need(Privileges::HYPERCALL)?;
+                // Held until KVM knows it too, or two VPs could leave the two in disagreement.
+                let mut msrs = lock(&self.msrs);
                 tell_identity(vcpu, value)?;
                 msrs.set_guest_os_id(value);
                 Ok(())
             }
-            HV_X64_MSR_HYPERCALL => msrs.set_hypercall(value),
-            _ => Err(GeneralProtection),
+            HV_X64_MSR_HYPERCALL => {
+                self.need(Privileges::HYPERCALL)?;
+                lock(&self.msrs).set_hypercall(value)
+            }
+            HV_X64_MSR_GUEST_IDLE => Err(GeneralProtection),
+            _ => {
+                self.need_feature(Features::GUEST_CRASH_MSRS)?;
+                let crash = lock(&self.crash_registers).write(vp, msr, value, &self.memory)?;
+                if let Some(crash) = crash {
+                    let text = crash.for_person();
+                    if self.crashes.tell(crash) {
+                        tell(&text);
+                    }
+                }
+                Ok(())
+            }
         }
     }
 
     fn hypercall_page(&self, vp: VpAccess<'_>) -> u32 {
-        if !hypercall_page::is_port_read(vp.registers.rip) {
-            return u32::MAX;
-        }
-        if !vp.memo.long_mode {
-            // Only 64-bit callers have the call code in RCX. Once seen, the mode is believed: a guest
-            // that goes back deceives nobody but itself.
-            vp.memo.long_mode = vp.vcpu.get_sregs().is_ok_and(|sregs| sregs.cs.l != 0);
-            if !vp.memo.long_mode {
-                return ANSWER_PASS_ON;
-            }
-        }
-        vp.stats.count_call(HypercallInput(vp.registers.rcx).code());
-        match self.long_spin(&vp) {
-            SpinAnswer::Resumed | SpinAnswer::Yielded => ANSWER_DONE,
-            SpinAnswer::Directed | SpinAnswer::Refused => ANSWER_PASS_ON,
-        }
+        self.page_call(vp)
     }
 
-    fn hypercall(&self, input: u64, parameter: u64, stats: &VpStats) -> u64 {
+    fn hypercall(&self, input: u64, [parameter, output]: [u64; 2], stats: &VpStats) -> u64 {
         let input = HypercallInput(input);
         stats.count_call(input.code());
-        let status =
-            self.synic.hypercall(input, parameter).map_or_else(|error| error.0.get(), |()| 0);
-        HypercallResult::new(status, 0).0
+        HypercallResult::new(self.kvm_call(input, parameter, output), 0).0
     }
 
     fn synic(&self) -> &Arc<Synic> {
         &self.synic
     }
-}
 
-const _: () = assert!(HV_CALL_NOTIFY_LONG_SPIN_WAIT < 0x80, "it is an 8-bit immediate in the page");
+    fn idle_begins(&self, vp: u32) {
+        if self.idlers.enter(vp) {
+            self.update_idle_byte();
+        }
+    }
+
+    fn idle_ends(&self, vp: u32) {
+        if self.idlers.leave(vp) {
+            self.update_idle_byte();
+        }
+    }
+
+    fn idle_interrupted(&self, vp: u32) -> bool {
+        self.idlers.was_interrupted(vp)
+    }
+}
 
 /// Lets KVM know who the guest is, so that it takes hypercalls.
 fn tell_identity(vcpu: &VcpuFd, value: u64) -> Result<(), GeneralProtection> {

@@ -1,10 +1,13 @@
 //! Long spin waits: what a guest tells with `HvCallNotifyLongSpinWait` (TLFS §7.10), and what the host
 //! does about it.
 
+use std::time::Instant;
+
 use hv_abi::hypercall::{HV_CALL_NOTIFY_LONG_SPIN_WAIT, HypercallInput};
 
+use super::park::{self, Parked, RunTime};
 use crate::config::Policy;
-use crate::stats::SpinAnswer;
+use crate::stats::{SpinAnswer, VpStats};
 
 /// Where the input of a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +41,8 @@ pub fn spin_count(value: u64) -> u32 {
     value as u32
 }
 
-/// Does what a policy asks for, in the thread of the VP that spins.
-pub fn apply(policy: Policy) -> SpinAnswer {
+/// Does what a policy asks for, in the thread of the VP that spins, which is number `vp` of `vps`.
+pub fn apply(policy: Policy, vp: u32, vps: u32, run_time: &RunTime, stats: &VpStats) -> SpinAnswer {
     match policy {
         Policy::None => SpinAnswer::Resumed,
         Policy::Yield => {
@@ -48,6 +51,20 @@ pub fn apply(policy: Policy) -> SpinAnswer {
         }
         // KVM finds a VP to run when the page passes the call on (kvm_vcpu_on_spin).
         Policy::Directed => SpinAnswer::Directed,
+        // Nobody else could run.
+        Policy::Park if vps == 1 => SpinAnswer::Resumed,
+        Policy::Park => {
+            let start = Instant::now();
+            let parked = park::park(vp, vps, run_time, || {
+                std::thread::sleep(park::STEP);
+                start.elapsed()
+            });
+            stats.count_parked(start.elapsed());
+            match parked {
+                Parked::Woken => SpinAnswer::ParkedWoken,
+                Parked::TimedOut => SpinAnswer::ParkedTimedOut,
+            }
+        }
     }
 }
 
@@ -79,8 +96,14 @@ mod tests {
 
     #[test]
     fn each_policy_has_its_answer() {
-        assert_eq!(apply(Policy::None), SpinAnswer::Resumed);
-        assert_eq!(apply(Policy::Yield), SpinAnswer::Yielded);
-        assert_eq!(apply(Policy::Directed), SpinAnswer::Directed);
+        let stats = VpStats::default();
+        let apply = |policy, vps| apply(policy, 0, vps, &|_| None, &stats);
+        assert_eq!(apply(Policy::None, 2), SpinAnswer::Resumed);
+        assert_eq!(apply(Policy::Yield, 2), SpinAnswer::Yielded);
+        assert_eq!(apply(Policy::Directed, 2), SpinAnswer::Directed);
+        assert_eq!(apply(Policy::Park, 1), SpinAnswer::Resumed);
+        assert_eq!(stats.parked_ns(), 0);
+        assert_eq!(apply(Policy::Park, 2), SpinAnswer::ParkedTimedOut);
+        assert!(stats.parked_ns() >= 1_000_000);
     }
 }

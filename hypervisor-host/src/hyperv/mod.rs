@@ -3,14 +3,20 @@
 //! [`HypervInterface`] is what the VP run loop needs to know of it. [`kvm::KvmEngine`] is the engine
 //! that lets KVM's in-kernel emulation do the hot parts and keeps only what the host wants to see: the
 //! identity and hypercall MSRs ([`msr`]), the hypercall page ([`hypercall_page`]), long spin waits
-//! ([`long_spin`]), and messages and events ([`synic`]). [`features`] says what a guest is offered.
+//! ([`long_spin`], [`park`]), the idle state ([`idle`]), messages and events ([`synic`]), the crash registers
+//! ([`crash`]) and extended calls ([`extended`]). [`features`] says what a guest is offered.
 
+mod calls;
 pub mod cpuid;
+pub mod crash;
+pub mod extended;
 pub mod features;
 pub mod hypercall_page;
+pub mod idle;
 pub mod kvm;
 pub mod long_spin;
 pub mod msr;
+pub mod park;
 pub mod synic;
 
 use std::sync::Arc;
@@ -28,6 +34,8 @@ pub struct GeneralProtection;
 
 /// A VP at one of its exits, as an engine sees it.
 pub struct VpAccess<'a> {
+    /// Its number.
+    pub index: u32,
     /// The VP.
     pub vcpu: &'a VcpuFd,
     /// Its general registers at the exit.
@@ -68,20 +76,35 @@ pub trait HypervInterface: Send + Sync {
     /// The guest may not read it.
     fn read_msr(&self, msr: u32) -> Result<u64, GeneralProtection>;
 
-    /// A write to an MSR that KVM left to us.
+    /// A write to an MSR that KVM left to us, by VP `vp`.
     ///
     /// # Errors
     /// The guest may not write that.
-    fn write_msr(&self, vcpu: &VcpuFd, msr: u32, value: u64) -> Result<(), GeneralProtection>;
+    fn write_msr(
+        &self,
+        vp: u32,
+        vcpu: &VcpuFd,
+        msr: u32,
+        value: u64,
+    ) -> Result<(), GeneralProtection>;
 
     /// A read from the hypercall page's port; gives what the page finds in EAX.
     fn hypercall_page(&self, vp: VpAccess<'_>) -> u32;
 
-    /// A hypercall that KVM does not answer, with its first parameter; gives the result value.
-    fn hypercall(&self, input: u64, parameter: u64, stats: &VpStats) -> u64;
+    /// A hypercall that KVM does not answer, with its two parameters; gives the result value.
+    fn hypercall(&self, input: u64, parameters: [u64; 2], stats: &VpStats) -> u64;
 
     /// The SynICs of the machine's VPs, for devices that interrupt by them.
     fn synic(&self) -> &Arc<Synic>;
+
+    /// VP `vp` begins to idle with interrupts masked.
+    fn idle_begins(&self, vp: u32);
+
+    /// It does so no more.
+    fn idle_ends(&self, vp: u32);
+
+    /// Whether somebody has sent it an interrupt since then.
+    fn idle_interrupted(&self, vp: u32) -> bool;
 }
 
 /// KVM refused something.

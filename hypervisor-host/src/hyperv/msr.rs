@@ -9,6 +9,7 @@ use hv_abi::msr::{HV_MSR_HYPERCALL_LOCKED, HV_MSR_PAGE_ADDRESS_MASK, HV_MSR_PAGE
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::GeneralProtection;
+use super::hypercall_page::IDLE_BYTE_OFFSET;
 
 type Page = [u8; HV_PAGE_SIZE];
 
@@ -19,6 +20,7 @@ pub struct HypercallMsrs {
     guest_os_id: u64,
     hypercall: u64,
     overlay: Option<Overlay>,
+    somebody_idles: bool,
 }
 
 struct Overlay {
@@ -29,7 +31,7 @@ struct Overlay {
 impl HypercallMsrs {
     /// Both MSRs zero, as after reset. `code` is what an enabled page holds.
     pub fn new(memory: GuestMemoryMmap, code: Page) -> Self {
-        Self { memory, code, guest_os_id: 0, hypercall: 0, overlay: None }
+        Self { memory, code, guest_os_id: 0, hypercall: 0, overlay: None, somebody_idles: false }
     }
 
     /// The guest OS identity.
@@ -71,6 +73,20 @@ impl HypercallMsrs {
         Ok(())
     }
 
+    /// Sets the byte in the page by which cluster IPIs come to the host, now and wherever the page goes.
+    pub fn set_somebody_idles(&mut self, somebody_idles: bool) {
+        self.somebody_idles = somebody_idles;
+        self.write_idle_byte();
+    }
+
+    fn write_idle_byte(&self) {
+        if let Some(Overlay { address, .. }) = &self.overlay {
+            let byte = GuestAddress(address.0 | IDLE_BYTE_OFFSET);
+            // The page was writable when it was placed, and RAM never goes away.
+            let _ = self.memory.write_obj(u8::from(self.somebody_idles), byte);
+        }
+    }
+
     fn place_overlay(&mut self, address: GuestAddress) -> Result<(), GeneralProtection> {
         if self.overlay.as_ref().is_some_and(|overlay| overlay.address == address) {
             return Ok(());
@@ -80,6 +96,7 @@ impl HypercallMsrs {
         self.remove_overlay();
         self.memory.write_slice(&self.code, address).map_err(|_| GeneralProtection)?;
         self.overlay = Some(Overlay { address, hidden });
+        self.write_idle_byte();
         Ok(())
     }
 
@@ -96,7 +113,11 @@ mod tests {
     use super::*;
 
     const RAM_BYTES: usize = 0x10_000;
-    const CODE: Page = [0xC3; HV_PAGE_SIZE];
+    const CODE: Page = {
+        let mut code = [0xC3; HV_PAGE_SIZE];
+        code[IDLE_BYTE_OFFSET as usize] = 0;
+        code
+    };
     const ENABLE: u64 = HV_MSR_PAGE_ENABLE;
     const LOCKED: u64 = HV_MSR_HYPERCALL_LOCKED;
 
@@ -172,6 +193,19 @@ mod tests {
         msrs.set_hypercall(0).unwrap();
         assert_eq!(msrs.hypercall(), 0x3000 | ENABLE | LOCKED);
         assert_eq!(page(&msrs, 0x3000), CODE);
+    }
+
+    #[test]
+    fn the_idle_byte_follows_the_page() {
+        let mut msrs = msrs();
+        msrs.set_somebody_idles(true);
+        assert_eq!(page(&msrs, 0x3000), [3; HV_PAGE_SIZE], "there is no page yet");
+        msrs.set_hypercall(0x3000 | ENABLE).unwrap();
+        assert_eq!(page(&msrs, 0x3000)[0xFF8], 1);
+        msrs.set_hypercall(0x5000 | ENABLE).unwrap();
+        assert_eq!((page(&msrs, 0x3000)[0xFF8], page(&msrs, 0x5000)[0xFF8]), (3, 1));
+        msrs.set_somebody_idles(false);
+        assert_eq!(page(&msrs, 0x5000), CODE);
     }
 
     #[test]

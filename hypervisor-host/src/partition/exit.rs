@@ -28,8 +28,8 @@ pub enum Exit {
     MsrRead(u32),
     /// A filtered MSR is written; [`answer_msr_write`] answers.
     MsrWrite(u32, u64),
-    /// A hypercall with this input value and first parameter; [`answer_hypercall`] answers.
-    Hypercall(u64, u64),
+    /// A hypercall with this input value and its two parameters; [`answer_hypercall`] answers.
+    Hypercall(u64, [u64; 2]),
     /// The SynIC changed.
     Synic(Registers),
     /// A signal, or nothing at all.
@@ -141,7 +141,7 @@ fn hyperv(vcpu: &mut VcpuFd) -> Exit {
         KVM_EXIT_HYPERV_HCALL => {
             // SAFETY: this type says that `hcall` is filled; all bit patterns are valid.
             let call = unsafe { exit.u.hcall };
-            Exit::Hypercall(call.input, call.params[0])
+            Exit::Hypercall(call.input, call.params)
         }
         KVM_EXIT_HYPERV_SYNIC => {
             // SAFETY: this type says that `synic` is filled; all bit patterns are valid.

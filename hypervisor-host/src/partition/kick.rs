@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::io;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use kvm_ioctls::VcpuFd;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
@@ -72,6 +73,27 @@ impl VpKicks {
             }
         }
     }
+
+    /// How long VP `vp`'s thread has run on a processor, in the guest and out of it.
+    pub fn run_time(&self, vp: u32) -> Option<Duration> {
+        let thread = self.0.get(vp as usize)?.load(Ordering::Acquire);
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the call writes one structure.
+        let result = unsafe { libc::clock_gettime(run_time_clock(thread), &raw mut time) };
+        if thread == 0 || result != 0 {
+            return None;
+        }
+        let seconds = u64::try_from(time.tv_sec).ok()?;
+        Some(Duration::new(seconds, u32::try_from(time.tv_nsec).ok()?))
+    }
+}
+
+/// The clock of a thread's run time (clock_getres(2); Linux, `include/linux/posix-timers.h`, a clock of one
+/// thread that counts as the scheduler does).
+fn run_time_clock(thread: i32) -> libc::clockid_t {
+    const THREAD: i32 = 1 << 2;
+    const SCHEDULER: i32 = 2;
+    !thread << 3 | THREAD | SCHEDULER
 }
 
 /// The calling thread is a VP's.
@@ -97,6 +119,16 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::mpsc::channel;
+
+    #[test]
+    fn the_run_time_of_a_thread_grows_while_it_runs() {
+        let kicks = VpKicks::new(2);
+        assert_eq!(kicks.run_time(0), None);
+        kicks.0[1].store(thread_id(), Ordering::Release);
+        let before = kicks.run_time(1).unwrap();
+        while kicks.run_time(1).unwrap() < before + Duration::from_millis(2) {}
+        assert_eq!(kicks.run_time(2), None);
+    }
 
     #[test]
     fn a_kick_sets_immediate_exit_in_the_thread_it_is_meant_for() {

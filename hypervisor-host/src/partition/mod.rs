@@ -3,11 +3,14 @@
 //! - [`memory`]: guest RAM
 //! - [`cpuid`], [`registers`]: what a VP is when it starts
 //! - [`exit`], [`run_loop`]: what happens when it leaves the guest
-//! - [`vp`], [`kick`]: the threads
+//! - [`vp`], [`kick`], [`alarm`]: the threads
+//! - [`idling`]: VPs that wait
 //! - [`shared`]: what they have in common
 
+pub mod alarm;
 pub mod cpuid;
 pub mod exit;
+pub mod idling;
 pub mod kick;
 pub mod memory;
 pub mod registers;
@@ -42,6 +45,7 @@ use crate::emulated::power::{AcpiPower, KeyboardController, ResetControl};
 use crate::emulated::testdev::{self, memory::TestMemory};
 use crate::emulated::uart::{self, UartInput};
 use crate::emulated::{Output, PortBus};
+use crate::hyperv::crash::Crashes;
 use crate::hyperv::hypercall_page::TrapInstruction;
 use crate::hyperv::kvm::{EngineConfig, KvmEngine};
 use crate::hyperv::{HypervInterface, KvmFailure, cpuid as hyperv_cpuid};
@@ -104,7 +108,9 @@ impl Partition {
         let vm = Arc::new(create_vm(kvm)?);
         let kicks = Arc::new(VpKicks::new(config.vps.get()));
         let trap = TrapInstruction::for_vendor(cpuid::vendor(supported.as_slice()));
-        let hyperv = hyperv_interface(kvm, config, &vm, ram.guest(), trap, &kicks)?;
+        let no_descriptor = || PartitionError::system("no event descriptor");
+        let crashes = Arc::new(Crashes::new().map_err(no_descriptor())?);
+        let hyperv = hyperv_interface(kvm, config, &vm, ram.guest(), trap, &kicks, &crashes)?;
         if let Some(hyperv) = &hyperv {
             hyperv.prepare_machine(&vm)?;
         }
@@ -137,7 +143,8 @@ impl Partition {
 
         let kernel_stats = vps.iter().map_while(KvmStats::open).collect::<Vec<_>>();
         let shared = Arc::new(Shared {
-            ending: Ending::new().map_err(PartitionError::system("no event descriptor"))?,
+            ending: Ending::new().map_err(no_descriptor())?,
+            crashes,
             ports,
             test_memory: config.test_devices.then(TestMemory::default),
             kicks,
@@ -189,16 +196,19 @@ fn hyperv_interface(
     memory: &GuestMemoryMmap,
     trap: TrapInstruction,
     kicks: &Arc<VpKicks>,
+    crashes: &Arc<Crashes>,
 ) -> Result<Option<Arc<dyn HypervInterface>>, PartitionError> {
     if !config.hyperv {
         return Ok(None);
     }
-    let kicks = kicks.clone();
+    let (kick, run_time) = (kicks.clone(), kicks.clone());
     let config = EngineConfig {
         vm: vm.clone(),
         memory: memory.clone(),
         vps: config.vps.get(),
-        kick: Arc::new(move |vp| kicks.kick(vp)),
+        kick: Arc::new(move |vp| kick.kick(vp)),
+        run_time: Box::new(move |vp| run_time.run_time(vp)),
+        crashes: crashes.clone(),
         trap,
         policy: config.policy,
         threshold: config.spin_threshold,

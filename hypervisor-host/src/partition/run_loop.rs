@@ -1,10 +1,12 @@
 //! What a VP thread does: run the guest, answer its exit, again.
 
 use hv_abi::host::HYPERCALL_PAGE_PORT;
+use hv_abi::msr::HV_X64_MSR_GUEST_IDLE;
 use kvm_bindings::kvm_regs;
 use kvm_ioctls::VcpuFd;
 
 use super::exit::{self, Exit, PortAccess, SystemEvent};
+use super::idling::{IdleVp, Idling};
 use super::registers::{General, Special, is_reset};
 use super::shared::Shared;
 use crate::emulated::Request;
@@ -22,6 +24,7 @@ pub struct VpRunner<'a> {
     /// At the last exit that did not end the machine.
     last_registers: Option<kvm_regs>,
     memo: VpMemo,
+    idling: Idling,
     stats: &'a VpStats,
     shared: &'a Shared,
 }
@@ -30,8 +33,8 @@ impl<'a> VpRunner<'a> {
     /// VP number `index` of a machine. `None` if the machine has no such VP.
     pub fn new(index: u32, vcpu: VcpuFd, shared: &'a Shared) -> Option<Self> {
         let stats = shared.vps.get(index as usize)?;
-        let (last_registers, memo) = Default::default();
-        Some(Self { index, vcpu, last_registers, memo, stats, shared })
+        let (last_registers, memo, idling) = Default::default();
+        Some(Self { index, vcpu, last_registers, memo, idling, stats, shared })
     }
 
     /// Runs the guest until the machine ends.
@@ -47,7 +50,11 @@ impl<'a> VpRunner<'a> {
             if let Some(hyperv) = &shared.hyperv {
                 hyperv.synic().work(self.index);
             }
+            self.idle(Idling::look);
             let exit = exit::run(&mut self.vcpu);
+            if exit != Exit::Interrupted {
+                self.idle(Idling::guest_ran);
+            }
             match self.answer(exit) {
                 Some(outcome) => self.shared.ending.set(outcome),
                 None => self.last_registers = Some(self.vcpu.sync_regs().regs),
@@ -77,8 +84,8 @@ impl<'a> VpRunner<'a> {
                 self.write_msr(msr, value);
                 None
             }
-            Exit::Hypercall(input, parameter) => {
-                self.hypercall(input, parameter);
+            Exit::Hypercall(input, parameters) => {
+                self.hypercall(input, parameters);
                 None
             }
             Exit::Synic(registers) => {
@@ -110,6 +117,7 @@ impl<'a> VpRunner<'a> {
         let answer = match &self.shared.hyperv {
             None => u32::MAX,
             Some(hyperv) => hyperv.hypercall_page(VpAccess {
+                index: self.index,
                 vcpu: &self.vcpu,
                 registers,
                 stats: self.stats,
@@ -157,18 +165,35 @@ impl<'a> VpRunner<'a> {
         let hyperv = self.shared.hyperv.as_ref().ok_or(GeneralProtection);
         let value = hyperv.and_then(|hyperv| hyperv.read_msr(msr));
         exit::answer_msr_read(&mut self.vcpu, value);
+        if msr == HV_X64_MSR_GUEST_IDLE && value.is_ok() {
+            let registers = self.vcpu.sync_regs().regs;
+            self.idle(|idling, vp| idling.begin(vp, &registers));
+        }
     }
 
     fn write_msr(&mut self, msr: u32, value: u64) {
         let hyperv = self.shared.hyperv.as_ref().ok_or(GeneralProtection);
-        let result = hyperv.and_then(|hyperv| hyperv.write_msr(&self.vcpu, msr, value));
+        let result = hyperv.and_then(|hyperv| hyperv.write_msr(self.index, &self.vcpu, msr, value));
         exit::answer_msr_write(&mut self.vcpu, result);
     }
 
-    fn hypercall(&mut self, input: u64, parameter: u64) {
+    fn hypercall(&mut self, input: u64, parameters: [u64; 2]) {
         if let Some(hyperv) = &self.shared.hyperv {
-            let result = hyperv.hypercall(input, parameter, self.stats);
+            let result = hyperv.hypercall(input, parameters, self.stats);
             exit::answer_hypercall(&mut self.vcpu, result);
+        }
+    }
+
+    /// Does something with the VP's idle state.
+    fn idle(&mut self, action: impl FnOnce(&mut Idling, &IdleVp<'_>)) {
+        if let Some(hyperv) = &self.shared.hyperv {
+            let vp = IdleVp {
+                index: self.index,
+                vcpu: &self.vcpu,
+                hyperv: &**hyperv,
+                stats: self.stats,
+            };
+            action(&mut self.idling, &vp);
         }
     }
 

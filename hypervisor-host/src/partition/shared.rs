@@ -8,9 +8,10 @@ use hv_abi::host::Mark;
 use crate::emulated::PortBus;
 use crate::emulated::testdev::memory::TestMemory;
 use crate::hyperv::HypervInterface;
+use crate::hyperv::crash::Crashes;
 use crate::outcome::Ending;
 use crate::partition::kick::VpKicks;
-use crate::report::MarkReport;
+use crate::report::{AnswerReport, IdleReport, MarkReport};
 use crate::stats::kvm::KvmStats;
 use crate::stats::{VpStats, exits_by_reason, lock};
 
@@ -21,6 +22,8 @@ pub const MAX_MARKS: usize = 1024;
 pub struct Shared {
     /// The one ending.
     pub ending: Ending,
+    /// Crashes that the guest told.
+    pub crashes: Arc<Crashes>,
     /// Devices.
     pub ports: PortBus,
     /// The test kernels' device memory, if the machine has their devices.
@@ -79,6 +82,8 @@ impl Shared {
             user_exits_by_reason,
             kvm_exits: self.kernel_exits(),
             long_spins: self.vps.iter().map(VpStats::long_spins).sum(),
+            answers: AnswerReport::of(&self.vps),
+            idle: IdleReport::of(&self.vps),
         }
     }
 }

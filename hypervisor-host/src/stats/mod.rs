@@ -10,6 +10,7 @@ mod sites;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 pub use sites::{Site, SpinSites};
 
@@ -78,8 +79,35 @@ pub enum SpinAnswer {
     Yielded,
     /// KVM chose another VP.
     Directed,
+    /// The VP slept until another VP had run.
+    ParkedWoken,
+    /// The VP slept, and no other VP ran.
+    ParkedTimedOut,
     /// KVM answers: the call is malformed, or the guest was told never to notify.
     Refused,
+}
+
+impl SpinAnswer {
+    const COUNT: usize = Self::Refused as usize + 1;
+}
+
+/// What ended a VP's idle state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleEnd {
+    /// Interrupts were not masked, so KVM halted the VP and woke it.
+    Halted,
+    /// A cluster IPI.
+    Ipi,
+    /// An interrupt that waited in the APIC.
+    Request,
+    /// KVM woke it: a synthetic timer, an NMI.
+    Kvm,
+    /// The longest time that the host lets it wait.
+    Limit,
+}
+
+impl IdleEnd {
+    const COUNT: usize = Self::Limit as usize + 1;
 }
 
 /// Counters of one VP.
@@ -87,7 +115,10 @@ pub enum SpinAnswer {
 pub struct VpStats {
     exits: [AtomicU64; EXIT_KINDS],
     unclaimed: AtomicU64,
-    answers: [AtomicU64; 4],
+    answers: [AtomicU64; SpinAnswer::COUNT],
+    parked_ns: AtomicU64,
+    idles: [AtomicU64; IdleEnd::COUNT],
+    masked_idle_ns: AtomicU64,
     calls: Mutex<CallTable>,
     sites: Mutex<SpinSites>,
 }
@@ -119,6 +150,32 @@ impl VpStats {
         lock(&self.sites).count(instruction_pointer, spins);
     }
 
+    /// Adds to the time for which the VP was parked.
+    pub fn count_parked(&self, time: Duration) {
+        self.parked_ns.fetch_add(nanoseconds(time), Relaxed);
+    }
+
+    /// Nanoseconds for which the VP was parked.
+    pub fn parked_ns(&self) -> u64 {
+        self.parked_ns.load(Relaxed)
+    }
+
+    /// Counts an idle state that ended, after so long if interrupts were masked.
+    pub fn count_idle(&self, end: IdleEnd, masked: Duration) {
+        self.idles[end as usize].fetch_add(1, Relaxed);
+        self.masked_idle_ns.fetch_add(nanoseconds(masked), Relaxed);
+    }
+
+    /// Idle states with one end.
+    pub fn idles(&self, end: IdleEnd) -> u64 {
+        self.idles[end as usize].load(Relaxed)
+    }
+
+    /// Nanoseconds for which the VP idled with interrupts masked.
+    pub fn masked_idle_ns(&self) -> u64 {
+        self.masked_idle_ns.load(Relaxed)
+    }
+
     /// Returns to user space of one kind.
     pub fn exits(&self, kind: ExitKind) -> u64 {
         self.exits[kind as usize].load(Relaxed)
@@ -143,6 +200,10 @@ impl VpStats {
     pub fn sites(&self) -> SpinSites {
         lock(&self.sites).clone()
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Most call codes that are told apart.

@@ -271,3 +271,190 @@ guest! { read_nothing: g16_start g16_end
     "mov $0xE04, %edx"
     "out %eax, %dx"
 }
+
+/// Declares a guest that reads an MSR: exit code 13 if that is a protection fault, else 0.
+macro_rules! read_msr {
+    ($name:ident: $start:ident $end:ident $msr:literal) => {
+        guest! { $name: $start $end
+            // An interrupt gate for vector 13 at 5 MiB.
+            "lea 8f(%rip), %rax"
+            "mov %ax, 0x5000D0"
+            "movw $0x10, 0x5000D2"
+            "movw $0x8E00, 0x5000D4"
+            "shr $16, %rax"
+            "mov %ax, 0x5000D6"
+            "movq $0, 0x5000D8"
+            "lidt 7f(%rip)"
+            $msr
+            "rdmsr"
+            "xor %eax, %eax"
+            "jmp 9f"
+            "8: mov $13, %eax"
+            "9: mov $0xE04, %edx"
+            "out %eax, %dx"
+            "7: .word 0xFF"
+            ".quad 0x500000"
+        }
+    };
+}
+
+read_msr! { read_guest_os_id: g17_start g17_end "mov $0x40000000, %ecx" }
+read_msr! { read_scontrol: g18_start g18_end "mov $0x40000080, %ecx" }
+read_msr! { read_crash_control: g19_start g19_end "mov $0x40000105, %ecx" }
+read_msr! { read_guest_idle: g20_start g20_end "mov $0x400000F0, %ecx" }
+read_msr! { read_vp_index: g21_start g21_end "mov $0x40000002, %ecx" }
+
+// APIC on (spurious vector register), a fixed IPI to itself with vector 0x41, idle with interrupts masked.
+// The exit code is 0 if the vector is in the request register.
+guest! { idle_with_own_ipi: g22_start g22_end
+    "mov $0xFEE00000, %edi"
+    "movl $0x1FF, 0xF0(%rdi)"
+    "movl $0x44041, 0x300(%rdi)"
+    "mov $0x400000F0, %ecx"
+    "rdmsr"
+    "mov 0x220(%rdi), %eax"
+    "xor $2, %eax"
+    "mov $0xE04, %edx"
+    "out %eax, %dx"
+}
+
+// The APIC's timer, one-shot, divided by 1, after a million ticks (1 ms in KVM), vector 0x41.
+guest! { idle_until_timer: g23_start g23_end
+    "mov $0xFEE00000, %edi"
+    "movl $0x1FF, 0xF0(%rdi)"
+    "movl $0xB, 0x3E0(%rdi)"
+    "movl $0x41, 0x320(%rdi)"
+    "movl $1000000, 0x380(%rdi)"
+    "1: mov $0x400000F0, %ecx"
+    "rdmsr"
+    "testl $2, 0x220(%rdi)"
+    "jz 1b"
+    "xor %eax, %eax"
+    "mov $0xE04, %edx"
+    "out %eax, %dx"
+}
+
+// Synthetic timer 0 in direct mode with vector 0x41, 1 ms after now by the reference counter.
+guest! { idle_until_synthetic_timer: g24_start g24_end
+    "mov $0xFEE00000, %edi"
+    "movl $0x1FF, 0xF0(%rdi)"
+    "mov $0x400000B0, %ecx"
+    "mov $0x1419, %eax"
+    "xor %edx, %edx"
+    "wrmsr"
+    "mov $0x40000020, %ecx"
+    "rdmsr"
+    "add $10000, %eax"
+    "adc $0, %edx"
+    "mov $0x400000B1, %ecx"
+    "wrmsr"
+    "1: mov $0x400000F0, %ecx"
+    "rdmsr"
+    "testl $2, 0x220(%rdi)"
+    "jz 1b"
+    "xor %eax, %eax"
+    "mov $0xE04, %edx"
+    "out %eax, %dx"
+}
+
+// The same timer as above, with interrupts on while the VP idles; its handler ends the machine.
+guest! { idle_with_interrupts: g25_start g25_end
+    "lea 8f(%rip), %rax"
+    "mov %ax, 0x500410"
+    "movw $0x10, 0x500412"
+    "movw $0x8E00, 0x500414"
+    "shr $16, %rax"
+    "mov %ax, 0x500416"
+    "movq $0, 0x500418"
+    "lidt 7f(%rip)"
+    "mov $0xFEE00000, %edi"
+    "movl $0x1FF, 0xF0(%rdi)"
+    "movl $0xB, 0x3E0(%rdi)"
+    "movl $0x41, 0x320(%rdi)"
+    "movl $50000000, 0x380(%rdi)"
+    "mov $0x400000F0, %ecx"
+    "sti"
+    "rdmsr"
+    "mov $1, %eax"
+    "jmp 9f"
+    "8: xor %eax, %eax"
+    "9: mov $0xE04, %edx"
+    "out %eax, %dx"
+    "7: .word 0x41F"
+    ".quad 0x500000"
+}
+
+/// Declares a guest that tells a crash with a message, and then does something.
+macro_rules! crash {
+    ($name:ident: $start:ident $end:ident $($then:literal)*) => {
+        guest! { $name: $start $end
+            "mov $0x400000, %edi"
+            "movl $0x6B6F7262, (%rdi)"
+            "movw $0x6E65, 4(%rdi)"
+            "mov $0x40000100, %ecx"
+            "xor %edx, %edx"
+            "mov $0x11, %eax"
+            "1: wrmsr"
+            "inc %ecx"
+            "add $0x11, %eax"
+            "cmp $0x40000103, %ecx"
+            "jne 1b"
+            "mov $0x400000, %eax"
+            "wrmsr"
+            "inc %ecx"
+            "mov $6, %eax"
+            "wrmsr"
+            "inc %ecx"
+            "xor %eax, %eax"
+            "mov $0xC0000000, %edx"
+            "wrmsr"
+            $($then)*
+        }
+    };
+}
+
+crash! { crash_and_exit: g26_start g26_end
+    "mov $3, %eax"
+    "mov $0xE04, %edx"
+    "out %eax, %dx"
+}
+
+crash! { crash_and_halt: g27_start g27_end
+    "2: hlt"
+    "jmp 2b"
+}
+
+// Each status goes to the UART, then the first byte of the output page.
+guest! { extended_calls: g28_start g28_end
+    "mov $0x40000000, %ecx"
+    "mov $0x8100, %edx"
+    "mov $1, %eax"
+    "wrmsr"
+    "mov $0x40000001, %ecx"
+    "xor %edx, %edx"
+    "mov $0x400001, %eax"
+    "wrmsr"
+    "mov $0x400000, %r12d"
+    "mov $0x500000, %r8d"
+    "movb $0, (%r8)"
+    "mov $0x8001, %ecx"
+    "call 3f"
+    "mov (%r8), %bl"
+    "mov $0x8002, %ecx"
+    "call 3f"
+    "mov $0x8003, %ecx"
+    "call 3f"
+    "mov $0x18001, %ecx"
+    "call 3f"
+    "mov %bl, %al"
+    "out %al, %dx"
+    "xor %eax, %eax"
+    "mov $0xE04, %edx"
+    "out %eax, %dx"
+    "3: xor %edx, %edx"
+    "mov $-1, %rax"
+    "call *%r12"
+    "mov $0x3F8, %edx"
+    "out %al, %dx"
+    "ret"
+}

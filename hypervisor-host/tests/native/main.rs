@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use harness::{Machine, run};
 use hypervisor_host::config::{Policy, SpinThreshold};
+use hypervisor_host::hyperv::features::Offered;
 use hypervisor_host::outcome::Reason;
-use hypervisor_host::report::Report;
+use hypervisor_host::report::{AnswerReport, Report};
 
 fn ended(report: &Report) -> (Reason, u8) {
     (report.exit.reason, report.exit.code)
@@ -53,16 +54,19 @@ fn console_buffers_outside_ram_print_nothing_and_do_no_harm() {
 #[test]
 #[ignore = "needs KVM: run there by a suite of its own"]
 fn every_long_spin_reaches_the_host_with_its_count_and_place() {
-    for policy in [Policy::None, Policy::Yield, Policy::Directed] {
+    for policy in [Policy::None, Policy::Yield, Policy::Directed, Policy::Park] {
         let machine = Machine { policy, ..Machine::default() };
         let report = run(guests::spin_100_times(), machine).report;
         assert_eq!(ended(&report), (Reason::GuestExit, 0), "{policy:?}");
         let spins = &report.long_spins;
         assert_eq!((spins.total, spins.spins), (100, 100 * 4095), "{policy:?}");
-        let by_answer = [spins.resumed, spins.yielded, spins.directed, spins.refused];
-        let mut expected = [0; 4];
-        expected[policy as usize] = 100;
-        assert_eq!(by_answer, expected, "{policy:?}");
+        let expected = match policy {
+            // There is nobody else who could run.
+            Policy::None | Policy::Park => AnswerReport { resumed: 100, ..Default::default() },
+            Policy::Yield => AnswerReport { yielded: 100, ..Default::default() },
+            Policy::Directed => AnswerReport { directed: 100, ..Default::default() },
+        };
+        assert_eq!(spins.answers, expected, "{policy:?}");
         assert_eq!(spins.sites.len(), 1, "{policy:?}");
         let inside = harness::LOAD_ADDRESS..harness::LOAD_ADDRESS + 4096;
         assert!(inside.contains(&spins.sites[0].instruction_pointer), "{policy:?}");
@@ -77,7 +81,7 @@ fn a_guest_that_was_never_to_notify_is_refused_by_kvm() {
     let report = run(guests::spin_100_times(), machine).report;
     // HV_STATUS_ACCESS_DENIED, which the guest gives as its exit code.
     assert_eq!(ended(&report), (Reason::GuestExit, 6));
-    assert_eq!((report.long_spins.total, report.long_spins.refused), (1, 1));
+    assert_eq!((report.long_spins.total, report.long_spins.answers.refused), (1, 1));
 }
 
 #[test]
@@ -164,4 +168,96 @@ fn the_host_takes_little_memory_of_its_own() {
     let report = run(guests::exit_42(), Machine::default()).report;
     assert!(report.memory.overhead_bytes < 12 << 20, "{:?}", report.memory);
     assert!(report.memory.ram_resident_bytes > 0, "{:?}", report.memory);
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn registers_of_parts_that_are_switched_off_are_protection_faults() {
+    let code = |guest, off: &str| {
+        let offered = Offered::default().difference(Offered::parse_list(off).unwrap());
+        ended(&run(guest, Machine { offered, ..Machine::default() }).report).1
+    };
+    for (guest, name) in [
+        (guests::read_guest_os_id(), "hypercall"),
+        (guests::read_scontrol(), "synic"),
+        (guests::read_crash_control(), "guest-crash-msrs"),
+        (guests::read_guest_idle(), "guest-idle"),
+        (guests::read_vp_index(), "vp-index"),
+    ] {
+        assert_eq!(code(guest, name), 13, "without {name}");
+        assert_eq!(code(guest, "relaxed-timing"), 0, "with {name}");
+    }
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn an_interrupt_that_waits_ends_a_masked_idle_at_once() {
+    let report = run(guests::idle_with_own_ipi(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::GuestExit, 0));
+    let idle = report.idle;
+    assert_eq!((idle.request, idle.halted + idle.ipi + idle.limit), (1, 0), "{idle:?}");
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn a_timer_ends_a_masked_idle_although_nobody_can_take_its_interrupt() {
+    let report = run(guests::idle_until_timer(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::GuestExit, 0));
+    assert!(report.idle.request >= 1, "{:?}", report.idle);
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn a_synthetic_timer_ends_a_masked_idle() {
+    let report = run(guests::idle_until_synthetic_timer(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::GuestExit, 0));
+    assert!(report.idle.kvm + report.idle.request >= 1, "{:?}", report.idle);
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn a_masked_idle_that_nothing_ends_is_bounded() {
+    let report = run(guests::read_guest_idle(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::GuestExit, 0));
+    assert_eq!(report.idle.limit, 1, "{:?}", report.idle);
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn an_idle_that_can_take_interrupts_is_left_to_kvm() {
+    let report = run(guests::idle_with_interrupts(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::GuestExit, 0));
+    let idle = report.idle;
+    assert_eq!((idle.halted, idle.request + idle.kvm + idle.limit), (1, 0), "{idle:?}");
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn a_crash_is_told_and_the_guests_code_counts() {
+    let report = run(guests::crash_and_exit(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::GuestExit, 3));
+    let [crash] = &report.crashes[..] else { panic!("{:?}", report.crashes) };
+    assert_eq!(crash.parameters, [0x11, 0x22, 0x33, 0x40_0000, 6]);
+    assert_eq!(crash.message.as_deref(), Some("broken"));
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn a_guest_that_hangs_after_its_crash_is_ended() {
+    let report = run(guests::crash_and_halt(), Machine::default()).report;
+    assert_eq!(ended(&report), (Reason::GuestCrash, 125));
+    assert_eq!(report.crashes.len(), 1);
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn extended_calls_tell_what_there_is_and_what_is_zero() {
+    let result = run(guests::extended_calls(), Machine::default());
+    // Query, boot-zeroed memory, an unknown code, a fast query; then the capabilities.
+    assert_eq!(ended(&result.report), (Reason::GuestExit, 0));
+    assert_eq!(result.text, "\x00\x00\x02\x03\x01");
+    let off = Offered::parse_list("extended-hypercalls").unwrap();
+    let offered = Offered::default().difference(off);
+    let refused = run(guests::extended_calls(), Machine { offered, ..Machine::default() });
+    assert_eq!(refused.text, "\x06\x06\x02\x06\x00");
 }
