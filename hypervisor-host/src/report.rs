@@ -40,8 +40,10 @@ pub struct Report {
     /// Long spin waits, all VPs.
     pub long_spins: LongSpinReport,
     /// Idle states, all VPs.
+    #[serde(default)]
     pub idle: IdleReport,
     /// Crashes that the guest told by the Hyper-V crash registers, at most 8.
+    #[serde(default)]
     pub crashes: Vec<CrashReport>,
     /// Each VP.
     pub vps: Vec<VpReport>,
@@ -112,6 +114,7 @@ pub struct LongSpinReport {
 
 /// What the policy did with long spin waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AnswerReport {
     /// The VP went straight back to spinning (policy `none`; `park` with one VP).
     pub resumed: u64,
@@ -147,6 +150,7 @@ impl AnswerReport {
 
 /// Reads of the guest idle register, by what ended the wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct IdleReport {
     /// Interrupts were not masked: KVM halted the VP and woke it.
     pub halted: u64,
@@ -197,6 +201,7 @@ pub struct VpReport {
     /// Its long spin waits.
     pub long_spins: LongSpinReport,
     /// Its idle states.
+    #[serde(default)]
     pub idle: IdleReport,
 }
 
@@ -218,8 +223,10 @@ pub struct MarkReport {
     /// Long spin waits so far, all VPs.
     pub long_spins: u64,
     /// What the policy did with each.
+    #[serde(default)]
     pub answers: AnswerReport,
     /// Idle states that have ended so far, all VPs.
+    #[serde(default)]
     pub idle: IdleReport,
 }
 

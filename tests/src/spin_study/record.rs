@@ -291,6 +291,8 @@ pub(super) mod tests {
             user_exits_by_reason: BTreeMap::default(),
             kvm_exits: Some(number * 100),
             long_spins: number,
+            answers: Default::default(),
+            idle: Default::default(),
         };
         (0..).zip(kinds).map(mark).collect()
     }
