@@ -12,6 +12,7 @@ pub(crate) mod each_vp;
 mod frames_and_heap;
 mod interrupts;
 mod protection;
+mod queue_locks;
 mod remap;
 mod smp;
 mod spin_locks;

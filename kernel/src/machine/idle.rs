@@ -20,6 +20,16 @@ pub(crate) fn wait() {
     }
 }
 
+/// How to wait with interrupts off and take none: only the guest idle state ends by an interrupt that is masked.
+pub(crate) fn masked_wait() -> Option<fn()> {
+    hyperv::guest_idle()?;
+    Some(|| {
+        if let Some(idle) = hyperv::guest_idle() {
+            idle.wait();
+        }
+    })
+}
+
 /// As [`wait`], in this way.
 pub(crate) fn wait_in_guest_idle<C: hv_enlightenments::Cpu>(idle: &GuestIdle<C>) {
     idle.wait();

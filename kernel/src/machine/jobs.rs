@@ -59,14 +59,15 @@ pub(crate) fn halt_until(condition: impl Fn() -> bool) {
     });
 }
 
-/// Idles this processor until [`wake`] or any interrupt, unless `ready`. Whether it could: not with interrupts
-/// off, as in a handler, where only the hypervisor could end it.
+/// Idles this processor until [`wake`] or any interrupt, unless `ready`. Whether it could: with interrupts off, as in
+/// a handler, only in the guest idle state.
 pub(crate) fn idle_unless(ready: impl Fn() -> bool) -> bool {
-    let possible = interrupts::are_enabled();
-    if possible {
-        interrupts::without_interrupts(|| idle_unless_masked(&ready, idle::wait));
+    let rest =
+        if interrupts::are_enabled() { Some(idle::wait as fn()) } else { idle::masked_wait() };
+    if let Some(rest) = rest {
+        interrupts::without_interrupts(|| idle_unless_masked(&ready, rest));
     }
-    possible
+    rest.is_some()
 }
 
 /// With interrupts off: makes known that this processor idles, looks, idles by `rest`.
