@@ -10,8 +10,12 @@
 
 mod clocks;
 mod discovery;
+mod flush_rules;
 mod hypercalls;
+mod idle;
+mod ipi;
 mod locks;
+mod memory;
 mod registers;
 mod run;
 mod selftest;

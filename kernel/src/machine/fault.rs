@@ -17,6 +17,8 @@ use super::{apic, cpu, crash, exit, memory, shootdown, symbols, vp, watchdog};
 const NMI: u8 = 2;
 /// The vector of page faults.
 pub(crate) const PAGE_FAULT: u8 = 14;
+/// The vector of undefined instructions.
+pub(crate) const INVALID_OPCODE: u8 = 6;
 /// The vector of general protection faults.
 pub(crate) const GENERAL_PROTECTION: u8 = 13;
 

@@ -1,6 +1,7 @@
 //! What cases of several facilities need: reasons to skip, registers that may fault, hypercalls as raw as can be.
 
 pub(crate) mod calls;
+pub(crate) mod parameters;
 pub(crate) mod registers;
 pub(crate) mod spin;
 
