@@ -8,7 +8,8 @@
 //! | `boot` | what the boot loader hands over |
 //! | `devices` | `fw_cfg`, and what `pc-testdev` has |
 //! | `smp` | the start of all processors, by code at address 0 |
-//! | `hyperv` | SINT routes, messages and events by `hyperv-testdev` |
+//! | `hyperv` | SINT routes, messages and events by `hyperv-testdev`, each status and slot |
+//! | `connections` | messages and events between all processors at once |
 //!
 //! The same image runs on QEMU and on our host, and must print the same on both: QEMU's loader and devices are
 //! the oracle of ours. The code is in `kernel/`.
@@ -21,6 +22,7 @@ core::arch::global_asm!(
     include_str!("kernel/devices.s"),
     include_str!("kernel/smp.s"),
     include_str!("kernel/hyperv.s"),
+    include_str!("kernel/connections.s"),
     ".globl foreign_start, foreign_end",
     "foreign_end:",
     ".code64",

@@ -84,12 +84,12 @@ post 00000000
 interrupts 00000001
  slot 12345678
  size and flags 00000008
- payload 00000103
+ payload 00000102
 post 00000012
 interrupts 00000000
  slot 00000000
  size and flags 00000008
- payload 00000103
+ payload 00000102
 signal 00000000
 interrupts 00000001
  flags 32 to 63 00000001
@@ -103,11 +103,23 @@ signal 00000012
 ",
 );
 
+const CONNECTIONS: (&str, &str) = (
+    "connections",
+    "messages to oneself 00000003
+messages to another 00000003
+messages to an occupied slot 00000003
+messages that waited 00000003
+signals to oneself 00000003
+signals to another 00000003
+signals of a flag that is set 00000003
+",
+);
+
 /// On our host and on QEMU with KVM, whose program and arguments are `qemu`.
 pub fn on_kvm(artifacts: &Artifacts, batch: &mut Batch, qemu: &[String]) -> Result<Vec<Check>> {
     add_files(artifacts, batch)?;
     let mut checks = Vec::new();
-    for part in [BOOT, DEVICES, SMP, HYPERV] {
+    for part in [BOOT, DEVICES, SMP, HYPERV, CONNECTIONS] {
         checks.push(check("our host", our_host(part.0, &[]), part));
         let processor = ["-accel", "kvm", "-cpu", QEMU_HYPERV_CPU, "-device", "hyperv-testdev"];
         checks.push(check("QEMU with KVM", on_qemu(qemu, &processor, part.0), part));

@@ -20,6 +20,12 @@
 
 .Lhyperv:
     call .Lload_gdt
+    call .Lprepare
+    call .Lpaging_on
+    ljmpl $0x18, $.Llong-.LB
+
+# Ends if there is no SynIC; else writes page tables that map the low 4 GiB by large pages.
+.Lprepare:
     mov $0x40000001, %eax
     cpuid
     cmp $0x31237648, %eax
@@ -30,8 +36,6 @@
     and $0x24, %eax
     cmp $0x24, %eax
     jne .Lno_hyperv
-
-    # Long mode, with the low 4 GiB mapped by large pages.
     movl $.PML4+0x1007, .PML4
     xor %ecx, %ecx
 1:  mov %ecx, %eax
@@ -49,6 +53,10 @@
     inc %ecx
     cmp $2048, %ecx
     jb 2b
+    ret
+
+# Long mode, up to the jump that enters its code.
+.Lpaging_on:
     mov $0x20, %eax
     mov %eax, %cr4
     mov $.PML4, %eax
@@ -59,7 +67,7 @@
     wrmsr
     mov $0x80000001, %eax
     mov %eax, %cr0
-    ljmpl $0x18, $.Llong-.LB
+    ret
 
 .Lno_hyperv:
     mov $.Ls_no_hyperv-.LB, %esi
@@ -84,15 +92,9 @@
     mov $.LAPIC, %eax
     movl $0x1FF, 0xF0(%rax)
     sti
-    # Identity, hypercall page; message page, event page, SynIC on.
-    mov $0x40000000, %ecx
-    mov $0x8F000000, %edx
-    xor %eax, %eax
-    wrmsr
+    call .Lhypercall_page
+    # Message page, event page, SynIC on.
     xor %edx, %edx
-    mov $0x40000001, %ecx
-    mov $.HYPERCALL+1, %eax
-    wrmsr
     mov $0x40000083, %ecx
     mov $.SIMP+1, %eax
     wrmsr
@@ -137,11 +139,11 @@
     movl $0x12345678, .INPUT+8
     call .Lpost
     call .Lslot
-    # The slot is occupied: one message waits, the next has no room.
+    # The slot is occupied: one message waits, the next has no room. It has the same content, because QEMU's
+    # device keeps its content although it refuses it.
     incl .INPUT+16
     call .Lpost
     call .Lslot
-    incl .INPUT+16
     call .Lpost
     call .Lslot
     call .Lend_of_message
@@ -230,6 +232,18 @@
     xchg %eax, .Lcount64-.LB
     mov $.Ls_interrupts-.LB, %esi
     jmp .Lshow64
+
+# Identity and hypercall page. The same bytes do so in 32-bit mode.
+.Lhypercall_page:
+    mov $0x40000000, %ecx
+    mov $0x8F000000, %edx
+    xor %eax, %eax
+    wrmsr
+    xor %edx, %edx
+    mov $0x40000001, %ecx
+    mov $.HYPERCALL+1, %eax
+    wrmsr
+    ret
 
 # EAX to the device.
 .Lcontrol:

@@ -3,6 +3,19 @@
 
 .Lsmp:
     call .Lload_gdt
+    movl $.Lap_halt-.LB, .Lap_next-.LB
+    call .Lstart_all
+    mov $.Ls_online-.LB, %esi
+    mov .Lonline-.LB, %eax
+    call .Lshow
+    mov $.Ls_ids-.LB, %esi
+    mov .Lids-.LB, %eax
+    call .Lshow
+    xor %eax, %eax
+    jmp .Lexit
+
+# Starts all others, which go on at `.Lap_next`; gives the number of processors in EBX.
+.Lstart_all:
     mov $.Ltrampoline-.LB, %esi
     xor %edi, %edi
     mov $.Ltrampoline_end-.Ltrampoline, %ecx
@@ -19,14 +32,7 @@
 1:  pause
     cmp %ebx, .Lonline-.LB
     jne 1b
-    mov $.Ls_online-.LB, %esi
-    mov .Lonline-.LB, %eax
-    call .Lshow
-    mov $.Ls_ids-.LB, %esi
-    mov .Lids-.LB, %eax
-    call .Lshow
-    xor %eax, %eax
-    jmp .Lexit
+    ret
 
 .code16
 .Ltrampoline:
@@ -48,11 +54,14 @@
     shr $24, %eax
     lock btsl %eax, .Lids-.LB
     lock incl .Lonline-.LB
-1:  hlt
-    jmp 1b
+    jmp *.Lap_next-.LB
+.Lap_halt:
+    hlt
+    jmp .Lap_halt
 
 .balign 4
 .Lonline: .long 1
 .Lids: .long 1
+.Lap_next: .long 0
 .Ls_online: .asciz "processors online"
 .Ls_ids: .asciz "APIC ids"

@@ -40,6 +40,8 @@ foreign_start:
     je .Lsmp
     cmp $'h', %al
     je .Lhyperv
+    cmp $'c', %al
+    je .Lconnections
     mov $.Lwhat-.LB, %esi
     call .Lputs
     mov $7, %eax
@@ -101,12 +103,12 @@ foreign_start:
     pop %ecx
     ret
 
-# Waits long enough for another thread of the monitor to act. The same bytes do so in long mode.
+# Waits long enough for another thread of the monitor to act. No `pause`: software processors take it for a
+# reason to do something else. The same bytes wait in long mode.
 .Lwait:
     push %ecx
-    mov $1000000, %ecx
-1:  pause
-    loop 1b
+    mov $3000000, %ecx
+1:  loop 1b
     pop %ecx
     ret
 
@@ -132,4 +134,4 @@ foreign_start:
 .Lmagic: .long 0
 .Linfo: .long 0
 .Lflags: .long 0
-.Lwhat: .asciz "the last word must be boot, devices, smp or hyperv\n"
+.Lwhat: .asciz "the last word must be boot, devices, smp, hyperv or connections\n"
