@@ -58,6 +58,16 @@ impl ReferenceTscPage {
         }
     }
 
+    /// The sequence number, which changes with scale and offset; 0 while the page says *not now*.
+    pub fn sequence(&self) -> u32 {
+        self.sequence.load(Ordering::Acquire)
+    }
+
+    /// Has the page say *not now*, as the hypervisor does, until that fills it again.
+    pub fn invalidate(&self) {
+        self.sequence.store(HV_REFERENCE_TSC_SEQUENCE_INVALID, Ordering::Release);
+    }
+
     /// Time by the page in 100 ns; `None` if the page says *not now* or does not hold still.
     pub fn read<C: Cpu>(&self, cpu: &C) -> Option<u64> {
         for _ in 0..PAGE_ATTEMPTS {

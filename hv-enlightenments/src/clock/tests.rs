@@ -91,6 +91,9 @@ fn sequence_zero_sends_to_the_counter_and_back() {
     fill(page, 5, SCALE_2_5_GHZ, 0);
     cpu.set_tsc(2_500_000_001);
     assert_eq!(clock.now_with_source(), (10_000_000, Source::TscPage));
+    assert_eq!(page.sequence(), 5);
+    page.invalidate();
+    assert_eq!(clock.now_with_source(), (77, Source::Counter));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use hv_abi::synic::{
     HvMessageType,
 };
 
+use super::Sint;
 use super::error::Malformed;
 
 const PAYLOAD_WORDS: usize = HV_MESSAGE_PAYLOAD_BYTES / 8;
@@ -78,6 +79,18 @@ impl MessagePage {
         fence(Ordering::SeqCst);
         let [_, flags, ..] = slot.size_and_flags.load(Ordering::Relaxed).to_le_bytes();
         Some((message, flags & HV_MESSAGE_FLAG_PENDING != 0))
+    }
+
+    /// The type of the message in the slot of `sint`, without taking it.
+    pub fn message_type(&self, sint: Sint) -> HvMessageType {
+        HvMessageType(self.0[sint.index()].message_type.load(Ordering::Acquire))
+    }
+
+    /// Whether the slot of `sint` says that another message waits for it.
+    pub fn is_pending(&self, sint: Sint) -> bool {
+        let [_, flags, ..] =
+            self.0[sint.index()].size_and_flags.load(Ordering::Acquire).to_le_bytes();
+        flags & HV_MESSAGE_FLAG_PENDING != 0
     }
 
     pub(super) fn clear(&self) {

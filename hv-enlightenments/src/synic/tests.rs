@@ -211,8 +211,13 @@ fn queued_messages_come_one_by_one_in_order() {
 fn the_slot_is_empty_before_the_hypervisor_is_asked_for_more() {
     let (cpu, synic) = enabled();
     let slot = slot(&synic, sint(3));
+    let messages = &synic.pages().messages;
+    assert_eq!(messages.message_type(sint(3)), HvMessageType::NONE);
     fill(slot, GUEST_MESSAGE, 0, &[]);
+    assert!(!messages.is_pending(sint(3)));
     deliver(slot, GUEST_MESSAGE, &[]);
+    assert!(messages.is_pending(sint(3)));
+    assert_eq!(messages.message_type(sint(3)).0, GUEST_MESSAGE);
     cpu.on_wrmsr(move |msr, value| {
         if msr == HV_X64_MSR_EOM {
             assert_eq!(slot.message_type.load(Ordering::SeqCst), 0);

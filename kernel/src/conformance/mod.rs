@@ -16,10 +16,13 @@ mod idle;
 mod ipi;
 mod locks;
 mod memory;
+mod messages;
 mod registers;
 mod run;
 mod selftest;
 pub(crate) mod support;
+mod synic;
+mod timers;
 
 pub(crate) use crate::guest_tests::{Problem, TestResult, check, skip};
 pub(crate) use kernel::matrix::Facility;

@@ -8,9 +8,11 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
+use hv_abi::cpuid::Privileges;
+use hv_abi::msr::{HV_X64_MSR_SCONTROL, HV_X64_MSR_SIEFP, HV_X64_MSR_SIMP, HV_X64_MSR_SINT0};
 use hv_abi::synic::HV_SYNIC_SINT_COUNT;
 use hv_enlightenments::synic::{Sint, Synic, SynicError, SynicPages};
-use hv_enlightenments::{Gpa, X86Cpu};
+use hv_enlightenments::{Cpu, Gpa, X86Cpu};
 use kernel::MAX_VPS;
 use spin::Once;
 
@@ -33,9 +35,41 @@ pub(crate) const fn vector(sint: Sint) -> u8 {
     FIRST_VECTOR + sint.number()
 }
 
+/// What a processor's registers held before the kernel touched them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    pub(crate) control: u64,
+    pub(crate) message_page: u64,
+    pub(crate) flags_page: u64,
+    pub(crate) sints: [u64; HV_SYNIC_SINT_COUNT],
+}
+
+static BEFORE: Once<Before> = Once::new();
+
+/// Reads the registers of the processor that runs this.
+fn registers() -> Before {
+    // SAFETY: the caller has looked whether there is a controller; reading has no effect.
+    let read = |msr| unsafe { CPU.rdmsr(msr) };
+    Before {
+        control: read(HV_X64_MSR_SCONTROL),
+        message_page: read(HV_X64_MSR_SIMP),
+        flags_page: read(HV_X64_MSR_SIEFP),
+        sints: core::array::from_fn(|index| read(HV_X64_MSR_SINT0 + index as u32)),
+    }
+}
+
+/// What the boot processor's registers held before the kernel touched them.
+pub(crate) fn before() -> Option<&'static Before> {
+    BEFORE.get()
+}
+
 /// Turns on the controller of the processor that runs this, if there is one.
 pub(crate) fn init_processor() {
     let Some(hv) = hyperv::interface() else { return };
+    if !hv.privileges().contains(Privileges::SYNIC) {
+        return;
+    }
+    BEFORE.call_once(registers);
     let Some(place) = SYNICS.get(vp::current_index() as usize) else { return };
     let pages: &'static SynicPages = Box::leak(Box::default());
     let gpa = Gpa((&raw const *pages).addr() as u64);
@@ -45,7 +79,6 @@ pub(crate) fn init_processor() {
             place.call_once(|| synic);
             Sint::all().for_each(|sint| interrupts::set_handler(vector(sint), Some(on_interrupt)));
         }
-        Err(SynicError::NoPrivilege) => {}
         Err(error) => log::warn!("no SynIC on vp{}: {error}", vp::current_index()),
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod calls;
 pub(crate) mod parameters;
 pub(crate) mod registers;
 pub(crate) mod spin;
+pub(crate) mod synic;
 
 use alloc::vec::Vec;
 
