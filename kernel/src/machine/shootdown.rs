@@ -26,7 +26,7 @@ use super::{apic, clock, cpu, hyperv, ipi};
 /// More pages than this, and all translations go: a new CR3 instead of many INVLPGs.
 const MOST_INVLPGS: u64 = 32;
 /// Looks at an answer before a processor gets an NMI.
-const PATIENCE: u32 = 100_000;
+const PATIENCE: u32 = 20_000;
 /// Looks before the clock is read again.
 const LOOKS: u32 = 1000;
 /// A processor that has not answered for so long never will.
