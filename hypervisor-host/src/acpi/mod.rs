@@ -1,6 +1,6 @@
 //! The ACPI tables: how a guest finds its processors, COM1, VMBus, and how to power off and reset.
 //!
-//! RSDP, XSDT, FADT (hardware-reduced), MADT and DSDT, one after the other in the area that
+//! RSDP, XSDT, RSDT, FADT (hardware-reduced), MADT and DSDT, one after the other in the area that
 //! [`layout::ACPI_START`] reserves. Section numbers are those of ACPI 6.5. The tables' formats come
 //! from rust-vmm's `acpi_tables`; what it lacks is added in `madt` and `dsdt`. The end of the area has
 //! code that resets the machine (`reset_entry`).
@@ -9,6 +9,7 @@ mod dsdt;
 mod fadt;
 mod madt;
 mod reset_entry;
+mod rsdt;
 #[cfg(test)]
 mod tests;
 
@@ -60,8 +61,8 @@ pub fn write_tables<M: GuestMemoryBackend>(
     xsdt.add_entry(fadt);
     xsdt.add_entry(madt);
     let xsdt = area.add(memory, &to_bytes(&xsdt))?;
-    let rsdp = to_bytes(&Rsdp::new(OEM_ID, xsdt));
-    write(memory, layout::ACPI_START.0, &rsdp)?;
+    let rsdt = area.add(memory, &rsdt::bytes(&[fadt, madt])?)?;
+    write(memory, layout::ACPI_START.0, &rsdt::pointer(rsdt, xsdt)?)?;
     write(memory, reset_entry::ADDRESS, &reset_entry::code())?;
     Ok(layout::ACPI_START)
 }

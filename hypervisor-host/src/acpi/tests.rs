@@ -57,6 +57,9 @@ fn tables(vps: u32) -> Tables {
     let fadt = table(&memory, u64_at(&xsdt, 36), b"FACP");
     let madt = table(&memory, u64_at(&xsdt, 44), b"APIC");
     let dsdt = table(&memory, u64_at(&fadt, 140), b"DSDT");
+    let rsdt = table(&memory, u32_at(&rsdp, 16).into(), b"RSDT");
+    let addresses = [36, 40].map(|offset| u64::from(u32_at(&rsdt, offset)));
+    assert_eq!((rsdt.len(), addresses), (36 + 2 * 4, [u64_at(&xsdt, 36), u64_at(&xsdt, 44)]));
     Tables { fadt, madt, dsdt }
 }
 
@@ -80,7 +83,10 @@ fn tables_do_not_overlap() {
     let xsdt = table(&memory, xsdt_address, b"XSDT");
     let fadt_address = u64_at(&xsdt, 36);
     let dsdt_address = u64_at(&bytes(&memory, fadt_address, 276), 140);
-    let mut starts = [0xE_0000, xsdt_address, fadt_address, u64_at(&xsdt, 44), dsdt_address];
+    let rsdt_address = u64::from(u32_at(&bytes(&memory, 0xE_0000, 36), 16));
+    let madt_address = u64_at(&xsdt, 44);
+    let mut starts =
+        [0xE_0000, xsdt_address, rsdt_address, fadt_address, madt_address, dsdt_address];
     starts.sort_unstable();
     let lengths = starts.map(|start| match start {
         0xE_0000 => 36,

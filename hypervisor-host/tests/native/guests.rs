@@ -458,3 +458,77 @@ guest! { extended_calls: g28_start g28_end
     "out %al, %dx"
     "ret"
 }
+
+// The same in 32-bit mode: 0 to the port of isa-debug-exit if the magic number is Multiboot's, else 1.
+guest! { multiboot_magic: g40_start g40_end
+    "cmp $0x2BADB002, %eax"
+    "setne %al"
+    "movzbl %al, %eax"
+    "out %eax, $0xF4"
+}
+
+// Four hundred commands from a generator (xorshift) to the SynIC's device, the interrupt lines and fw_cfg, of
+// all widths. Bits that would name VPs, sources and connections far out of range are mostly cleared.
+guest! { nonsense_to_test_devices: g41_start g41_end
+    "mov $0x12345678, %ebx"
+    "mov $400, %r12d"
+    "1: mov %ebx, %eax"
+    "shl $13, %eax"
+    "xor %eax, %ebx"
+    "mov %ebx, %eax"
+    "shr $17, %eax"
+    "xor %eax, %ebx"
+    "mov %ebx, %eax"
+    "shl $5, %eax"
+    "xor %eax, %ebx"
+    "mov %ebx, %eax"
+    "and $0x0F0F011F, %eax"
+    "mov $0x3000, %edx"
+    "out %eax, %dx"
+    "in %dx, %eax"
+    "mov %ebx, %edx"
+    "and $31, %edx"
+    "add $0x2000, %edx"
+    "mov %ebx, %eax"
+    "shr $7, %eax"
+    "out %al, %dx"
+    "out %ax, %dx"
+    "mov $0x510, %edx"
+    "out %ax, %dx"
+    "inc %edx"
+    "in %dx, %al"
+    "in %dx, %eax"
+    "out %eax, %dx"
+    "mov %ebx, %eax"
+    "and $0xFFFF, %eax"
+    "add $0xFEFFFFF8, %eax"
+    "mov %rbx, (%rax)"
+    "mov (%rax), %rax"
+    "dec %r12d"
+    "jnz 1b"
+    "mov $0xE04, %edx"
+    "xor %eax, %eax"
+    "out %eax, %dx"
+}
+
+// Ports and memory of the test kernels' devices: the exit code is 0 if all read as ones.
+guest! { read_test_devices: g42_start g42_end
+    "mov $-1, %ebx"
+    "mov $0x511, %edx"
+    "in %dx, %eax"
+    "and %eax, %ebx"
+    "mov $0x2000, %edx"
+    "in %dx, %eax"
+    "and %eax, %ebx"
+    "mov $0x3000, %edx"
+    "in %dx, %eax"
+    "and %eax, %ebx"
+    "in $0xE0, %eax"
+    "and %eax, %ebx"
+    "mov $0xFF000000, %eax"
+    "and (%rax), %ebx"
+    "mov %ebx, %eax"
+    "not %eax"
+    "mov $0xE04, %edx"
+    "out %eax, %dx"
+}

@@ -24,6 +24,7 @@ pub(crate) struct Machine {
     pub(crate) timeout: Duration,
     pub(crate) hyperv: bool,
     pub(crate) offered: Offered,
+    pub(crate) test_devices: bool,
 }
 
 impl Default for Machine {
@@ -34,6 +35,7 @@ impl Default for Machine {
             timeout: Duration::from_secs(20),
             hyperv: true,
             offered: Offered::default(),
+            test_devices: false,
         }
     }
 }
@@ -46,7 +48,16 @@ pub(crate) struct Ran {
 
 /// Runs a guest with one VP and 8 MiB of RAM.
 pub(crate) fn run(code: &[u8], machine: Machine) -> Ran {
-    let kernel = TemporaryFile::new(&elf(code));
+    run_image(&elf(code), BootProtocolChoice::Linux64, machine)
+}
+
+/// As [`run`], in 32-bit mode by Multiboot.
+pub(crate) fn run_multiboot(code: &[u8], machine: Machine) -> Ran {
+    run_image(&flat(code), BootProtocolChoice::Multiboot, machine)
+}
+
+fn run_image(image: &[u8], boot: BootProtocolChoice, machine: Machine) -> Ran {
+    let kernel = TemporaryFile::new(image);
     let config = MachineConfig {
         kernel: kernel.0.clone(),
         initrd: None,
@@ -57,12 +68,12 @@ pub(crate) fn run(code: &[u8], machine: Machine) -> Ran {
         cpus: CpuList::default(),
         policy: machine.policy,
         spin_threshold: machine.spin_threshold,
-        boot: BootProtocolChoice::Linux64,
+        boot,
         hyperv: machine.hyperv,
         offered: machine.offered,
         report: None,
         timeout: Some(machine.timeout),
-        test_devices: false,
+        test_devices: machine.test_devices,
         verbose: false,
         kvm_device: KVM_DEVICE.into(),
     };
@@ -89,6 +100,18 @@ fn elf(code: &[u8]) -> Vec<u8> {
     assert_eq!(file.len() as u64, HEADERS_BYTES);
     file.extend(code);
     file
+}
+
+/// A flat image: a Multiboot header with address fields, then code (Multiboot Specification 0.6.96, §3.1).
+fn flat(code: &[u8]) -> Vec<u8> {
+    const MAGIC: u32 = 0x1BAD_B002;
+    const ADDRESSES: u32 = 1 << 16;
+    const HEADER_BYTES: u32 = 32;
+    let load = LOAD_ADDRESS as u32;
+    let checksum = MAGIC.wrapping_add(ADDRESSES).wrapping_neg();
+    let header = [MAGIC, ADDRESSES, checksum, load, load, 0, 0, load + HEADER_BYTES];
+    let header = header.iter().flat_map(|field| field.to_le_bytes());
+    header.chain(code.iter().copied()).collect()
 }
 
 struct TemporaryFile(PathBuf);

@@ -7,7 +7,7 @@ mod harness;
 
 use std::time::Duration;
 
-use harness::{Machine, run};
+use harness::{Machine, run, run_multiboot};
 use hypervisor_host::config::{Policy, SpinThreshold};
 use hypervisor_host::hyperv::features::Offered;
 use hypervisor_host::outcome::Reason;
@@ -260,4 +260,35 @@ fn extended_calls_tell_what_there_is_and_what_is_zero() {
     let offered = Offered::default().difference(off);
     let refused = run(guests::extended_calls(), Machine { offered, ..Machine::default() });
     assert_eq!(refused.text, "\x06\x06\x02\x06\x00");
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn a_multiboot_guest_finds_its_magic_number_and_ends_as_on_qemu() {
+    let report = run_multiboot(guests::multiboot_magic(), Machine::default()).report;
+    // (0 << 1) | 1.
+    assert_eq!(ended(&report), (Reason::DebugExit, 1));
+    assert_eq!(report.machine.boot, "multiboot");
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn nonsense_to_the_test_devices_does_no_harm() {
+    for hyperv in [true, false] {
+        let machine = Machine { test_devices: true, hyperv, ..Machine::default() };
+        let report = run(guests::nonsense_to_test_devices(), machine).report;
+        assert_eq!(ended(&report), (Reason::GuestExit, 0));
+    }
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
+fn test_devices_are_there_only_if_asked_for() {
+    let without = run(guests::read_test_devices(), Machine::default()).report;
+    assert_eq!(ended(&without), (Reason::GuestExit, 0));
+    assert_eq!(without.vps[0].unclaimed, 5);
+    let machine = Machine { test_devices: true, ..Machine::default() };
+    let with = run(guests::read_test_devices(), machine).report;
+    assert_eq!(ended(&with), (Reason::GuestExit, 0xFF));
+    assert_eq!(with.vps[0].unclaimed, 0);
 }

@@ -32,6 +32,7 @@ environment:NR_CPUS=2
 second a b:of two
 memory sizes and map agree
 RSDP found
+MADT found
 ",
 );
 const DEVICES: (&str, &str) = (

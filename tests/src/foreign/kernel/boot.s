@@ -111,9 +111,25 @@
     mov $.Ls_no_rsdp-.LB, %esi
     jmp 5f
 4:  mov $.Ls_rsdp-.LB, %esi
+    call .Lputs
+    # The MADT, as ACPI 1.0 finds it: through the RSDT, which has a 32-bit address for each table.
+    mov 16(%edi), %edi
+    cmpl $0x54445352, (%edi)
+    jne 6f
+    mov 4(%edi), %ecx
+    sub $36, %ecx
+    shr $2, %ecx
+1:  jecxz 6f
+    mov 32(%edi,%ecx,4), %eax
+    dec %ecx
+    cmpl $0x43495041, (%eax)
+    jne 1b
+    mov $.Ls_madt-.LB, %esi
 5:  call .Lputs
     xor %eax, %eax
     jmp .Lexit
+6:  mov $.Ls_no_madt-.LB, %esi
+    jmp 5b
 
 .Lbad_memory:
     mov $.Ls_bad_memory-.LB, %esi
@@ -139,4 +155,6 @@
 .Ls_bad_memory: .asciz "memory sizes or map are wrong; KiB from 1 MiB on"
 .Ls_bad_module: .asciz " not on a page of its own\n"
 .Ls_rsdp: .asciz "RSDP found\n"
+.Ls_madt: .asciz "MADT found\n"
+.Ls_no_madt: .asciz "no MADT\n"
 .Ls_no_rsdp: .asciz "no RSDP\n"
