@@ -38,8 +38,8 @@ pub(super) struct ElfImage {
     pub(super) class: Class,
     /// `e_entry`. Not checked yet: PVH doesn't use it.
     pub(super) entry: u64,
-    /// Entry of the PVH protocol, if a note has one.
-    pub(super) pvh_entry: Option<u32>,
+    /// Entry of the PVH protocol, if a note has one, or what is wrong with the notes: Multiboot needs none.
+    pub(super) pvh_entry: Result<Option<u32>, Problem>,
     /// What to load, in file order; at least one, none overlapping.
     pub(super) segments: Vec<Segment>,
 }
@@ -125,12 +125,12 @@ impl ElfImage {
     pub(super) fn parse(source: &Source<'_>) -> Result<Self, Problem> {
         let header = Header::read(source)?;
         let Header { class, entry, .. } = header;
-        let mut image = Self { class, entry, pvh_entry: None, segments: Vec::new() };
+        let mut image = Self { class, entry, pvh_entry: Ok(None), segments: Vec::new() };
         for index in 0..header.count {
             let program_header = header.program_header(source, index)?;
             match program_header.kind {
                 PT_LOAD => image.segments.extend(segment(source, index, &program_header)?),
-                PT_NOTE => image.add_notes(source, index, &program_header)?,
+                PT_NOTE => image.add_notes(source, index, &program_header),
                 _ => {}
             }
         }
@@ -166,30 +166,32 @@ impl ElfImage {
         Ok(())
     }
 
-    fn add_notes(
-        &mut self,
-        source: &Source<'_>,
-        index: u16,
-        header: &ProgramHeader,
-    ) -> Result<(), Problem> {
-        if !source.contains(header.offset, header.file_bytes) {
-            return Err(Problem::SegmentOutsideFile(index));
-        }
-        if header.file_bytes > MAX_NOTE_BYTES {
-            return Err(Problem::NotesTooLarge(index));
-        }
-        let length =
-            usize::try_from(header.file_bytes).map_err(|_| Problem::NotesTooLarge(index))?;
-        let mut bytes = vec![0; length];
-        source.read_at(header.offset, &mut bytes)?;
-        if let Some(entry) = notes::pvh_entry(&bytes, header.alignment, index)? {
-            if self.pvh_entry.is_some_and(|other| other != entry) {
-                return Err(Problem::PvhEntriesDisagree);
-            }
-            self.pvh_entry = Some(entry);
-        }
-        Ok(())
+    fn add_notes(&mut self, source: &Source<'_>, index: u16, header: &ProgramHeader) {
+        let Ok(found) = self.pvh_entry else { return };
+        self.pvh_entry = match (found, read_notes(source, index, header)) {
+            (_, Err(problem)) => Err(problem),
+            (Some(one), Ok(Some(other))) if one != other => Err(Problem::PvhEntriesDisagree),
+            (found, Ok(entry)) => Ok(found.or(entry)),
+        };
     }
+}
+
+/// The PVH entry in a note segment.
+fn read_notes(
+    source: &Source<'_>,
+    index: u16,
+    header: &ProgramHeader,
+) -> Result<Option<u32>, Problem> {
+    if !source.contains(header.offset, header.file_bytes) {
+        return Err(Problem::SegmentOutsideFile(index));
+    }
+    if header.file_bytes > MAX_NOTE_BYTES {
+        return Err(Problem::NotesTooLarge(index));
+    }
+    let length = usize::try_from(header.file_bytes).map_err(|_| Problem::NotesTooLarge(index))?;
+    let mut bytes = vec![0; length];
+    source.read_at(header.offset, &mut bytes)?;
+    notes::pvh_entry(&bytes, header.alignment, index)
 }
 
 /// Checks that none of `segments` touches `reserved`.

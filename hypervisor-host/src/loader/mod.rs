@@ -173,9 +173,10 @@ fn parse(source: &Source<'_>) -> Result<Parsed, Problem> {
 fn parse_elf(source: &Source<'_>) -> Result<Parsed, Problem> {
     let elf = ElfImage::parse(source)?;
     let Some(header) = multiboot::Header::find(source)? else {
-        if elf.class == Class::Elf32 && elf.pvh_entry.is_none() {
+        if elf.class == Class::Elf32 && elf.pvh_entry?.is_none() {
             return Err(Problem::Elf32WithoutEntry);
         }
+        elf.pvh_entry?;
         elf.check_reserved(&LOW_MEMORY)?;
         return Ok((Format::Elf(elf), None));
     };
@@ -213,6 +214,7 @@ impl Image<'_> {
             (Format::Elf(elf), Pvh) => pvh_entry(elf).ok_or(Problem::NoPvhEntry)?,
             (Format::Elf(elf), Linux64) => elf_linux64_entry(elf),
             (Format::Elf(elf), Auto) => pvh_entry(elf)
+                .filter(|entry| entry.is_ok() || self.multiboot.is_none())
                 .or_else(|| self.multiboot_entry())
                 .unwrap_or_else(|| elf_linux64_entry(elf)),
             (Format::BzImage(image), Linux64 | Auto) => {
@@ -231,7 +233,10 @@ impl Image<'_> {
 }
 
 fn pvh_entry(elf: &ElfImage) -> Option<Result<EntryPoint<'_>, Problem>> {
-    let entry = elf.pvh_entry?;
+    let entry = match elf.pvh_entry {
+        Ok(entry) => entry?,
+        Err(problem) => return Some(Err(problem)),
+    };
     let checked = elf.check_entry(entry.into()).and_then(|()| elf.check_reserved(&LOW_MEMORY));
     Some(checked.map(|()| EntryPoint::Pvh(elf, entry)))
 }

@@ -55,7 +55,8 @@ const WITHOUT_HYPERV: (&str, &str) = ("hyperv", "no SynIC\n");
 /// left. Flags of a message: 1, that another one waits.
 const HYPERV: (&str, &str) = (
     "hyperv",
-    "signal 00000012
+    "signal in 32-bit mode 00000012
+signal 00000012
 post 00000012
 interrupts 00000001
 post 00000000
@@ -113,6 +114,7 @@ messages that waited 00000003
 signals to oneself 00000003
 signals to another 00000003
 signals of a flag that is set 00000003
+six routes raised by another 00000003
 ",
 );
 

@@ -203,6 +203,15 @@ fn a_64_bit_kernel_with_a_header_is_entered_by_multiboot_unless_it_has_a_pvh_not
 }
 
 #[test]
+fn notes_that_make_no_sense_stop_only_who_reads_them() {
+    // Converting an ELF64 file with 8-byte aligned notes to ELF32, as test kernels do, can leave such ones.
+    let image = [&elf(&[(field::NOTE, &[0xFF; 4])]), &ELF32[HEADER..]].concat();
+    assert!(matches!(load_image(&image, Auto), Ok(Boot::Multiboot { .. })));
+    assert_eq!(load_image(&image, Pvh).unwrap_err().problem, Problem::NotesMalformed(2));
+    assert_eq!(inspect_problem(&image[..ELF.len()]), Problem::NotesMalformed(2));
+}
+
+#[test]
 fn a_virtual_entry_is_found_at_its_physical_address() {
     let high = patched(&ELF32, &[(0x18, 0xC000_000C), (0x3C, 0xC000_0000)]);
     let boot = load_image_into(8, &high, Auto).unwrap();

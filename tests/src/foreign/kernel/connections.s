@@ -23,6 +23,11 @@
     call .Lcount_gate
     mov $.IDT+0xB1*16, %edi
     call .Lcount_gate
+    mov $.IDT+0xCA*16, %edi
+1:  call .Lcount_gate
+    add $16, %edi
+    cmp $.IDT+0xD0*16, %edi
+    jb 1b
     mov $0xFF, %al
     out %al, $0x21
     out %al, $0xA1
@@ -128,6 +133,8 @@
     mov $.Ls_signal_again-.LB, %ebx
     call .Lsend_signals
 
+    call .Lroutes
+
     mov $.MESSAGES_DESTROY|0x10<<24, %eax
     call .Lown_control
     mov $.EVENTS_DESTROY|0x20<<24, %eax
@@ -141,6 +148,44 @@
 .Lvp_halt:
     hlt
     jmp .Lvp_halt
+
+# Routes to SINTs 10 to 15 of each processor, all of which its neighbour raises.
+.Lroutes:
+    mov $10, %ebx
+1:  lea .ROUTE_CREATE(%rbx), %eax
+    call .Lown_control
+    lea 0x40000090(%rbx), %ecx
+    lea 0xC0|.AUTO_EOI(%rbx), %eax
+    call .Lwrmsr
+    inc %ebx
+    cmp $16, %ebx
+    jb 1b
+    movl $0, .A_COUNT(%r14)
+    call .Lbarrier
+    call .Lneighbour
+    shl $8, %edx
+    mov $10, %ebx
+2:  lea .ROUTE_SET(%rdx,%rbx), %eax
+    call .Lcontrol
+    inc %ebx
+    cmp $16, %ebx
+    jb 2b
+    call .Lbarrier
+    call .Lwait
+    cmpl $6, .A_COUNT(%r14)
+    jne 3f
+    lock incl .Lright-.LB
+3:  mov $10, %ebx
+4:  lea 0x40000090(%rbx), %ecx
+    mov $0x100FF, %eax
+    call .Lwrmsr
+    lea .ROUTE_DESTROY(%rbx), %eax
+    call .Lown_control
+    inc %ebx
+    cmp $16, %ebx
+    jb 4b
+    mov $.Ls_routes-.LB, %ebx
+    jmp .Lwrong
 
 # The command EAX for this processor and its connection.
 .Lown_control:
@@ -242,6 +287,7 @@
     cmpl $0, .A_STATUS(%r14)
     jne .Lwrong
     lock incl .Lright-.LB
+# What is not counted as right.
 .Lwrong:
     call .Lbarrier
     test %r15d, %r15d
@@ -263,4 +309,5 @@
 .Ls_waiting: .asciz "messages that waited"
 .Ls_signal_self: .asciz "signals to oneself"
 .Ls_signal_other: .asciz "signals to another"
+.Ls_routes: .asciz "six routes raised by another"
 .Ls_signal_again: .asciz "signals of a flag that is set"

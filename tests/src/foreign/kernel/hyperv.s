@@ -21,6 +21,20 @@
 .Lhyperv:
     call .Lload_gdt
     call .Lprepare
+    # In 32-bit mode a call takes its input in EDX:EAX, EBX:ECX and EDI:ESI, and gives its result in EDX:EAX.
+    call .Lhypercall_page
+    mov $0x1005D, %eax
+    xor %edx, %edx
+    xor %ebx, %ebx
+    mov $0x1234, %ecx
+    xor %esi, %esi
+    xor %edi, %edi
+    push %ebp
+    mov $.HYPERCALL, %ebp
+    call *%ebp
+    pop %ebp
+    mov $.Ls_signal32-.LB, %esi
+    call .Lshow
     call .Lpaging_on
     ljmpl $0x18, $.Llong-.LB
 
@@ -92,7 +106,6 @@
     mov $.LAPIC, %eax
     movl $0x1FF, 0xF0(%rax)
     sti
-    call .Lhypercall_page
     # Message page, event page, SynIC on.
     xor %edx, %edx
     mov $0x40000083, %ecx
@@ -320,6 +333,7 @@
 .Lcount64: .long 0
 .Ls_no_hyperv: .asciz "no SynIC\n"
 .Ls_signal: .asciz "signal"
+.Ls_signal32: .asciz "signal in 32-bit mode"
 .Ls_post: .asciz "post"
 .Ls_interrupts: .asciz "interrupts"
 .Ls_slot: .asciz " slot"
