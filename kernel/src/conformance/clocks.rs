@@ -4,22 +4,47 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use hv_abi::cpuid::Privileges;
-use hv_abi::msr::HV_X64_MSR_TSC_FREQUENCY;
-use hv_enlightenments::clock::Source;
-use hv_enlightenments::{Clock, Cpu, X86Cpu};
+use hv_abi::cpuid::{Features, Privileges};
+use hv_abi::msr::{
+    HV_MSR_PAGE_ADDRESS_MASK, HV_MSR_PAGE_ENABLE, HV_X64_MSR_APIC_FREQUENCY,
+    HV_X64_MSR_REENLIGHTENMENT_CONTROL, HV_X64_MSR_REFERENCE_TSC, HV_X64_MSR_TIME_REF_COUNT,
+    HV_X64_MSR_TSC_EMULATION_CONTROL, HV_X64_MSR_TSC_EMULATION_STATUS, HV_X64_MSR_TSC_FREQUENCY,
+    HV_X64_MSR_TSC_INVARIANT_CONTROL,
+};
+use hv_enlightenments::clock::{Frequencies, Reenlightenment, Source, expose_invariant_tsc};
+use hv_enlightenments::{Clock, Cpu, ReferenceTscPage, X86Cpu};
 
-use super::support::{argument, need, on_each_vp, on_each_vp_with, reference_clock};
+use super::support::registers::{refused, writing_faults};
+use super::support::synic::{CASE_VECTOR, Restored};
+use super::support::{
+    argument, holds_soon, need, need_features, on_each_vp, on_each_vp_with, reference_clock,
+    without,
+};
 use super::{Problem, TestResult, cases, check, skip};
-use crate::machine::clock;
 use crate::machine::cpu::CPU;
-use crate::machine::vp;
+use crate::machine::{apic, clock, hyperv, vp};
 
 cases!(Clocks: [
     counter_never_goes_backwards_across_processors => "TLFS §12.4",
     tsc_page_agrees_with_counter => "TLFS §12.6",
     clock_uses_the_tsc_page_exactly_while_it_is_valid => "TLFS §12.6",
     counter_runs_at_10_mhz_by_the_tsc => "TLFS §12.4",
+    the_counter_is_read_only => "TLFS, Partition Reference Counter MSR",
+    the_counter_is_refused_without_the_privilege => "TLFS §2.4 leaf 0x40000003",
+    the_tsc_page_is_refused_without_the_privilege => "TLFS §2.4 leaf 0x40000003",
+    the_tsc_page_register_keeps_what_is_written => "TLFS, Reference Time Stamp Counter (TSC) Page MSR",
+    the_tsc_page_can_be_moved => "TLFS, Reference Time Stamp Counter (TSC) Page MSR",
+    the_sequence_changes_when_the_page_is_filled_anew => "TLFS, Partition Reference TSC Mechanism",
+    sequence_0_sends_the_clock_to_the_counter => "TLFS, Partition Reference TSC Mechanism",
+    frequencies_can_be_read_on_every_processor => "TLFS §2.4 leaf 0x40000003",
+    frequencies_are_read_only => "TLFS §2.4 leaf 0x40000003",
+    frequencies_are_refused_without_the_privilege => "TLFS §2.4 leaf 0x40000003",
+    the_apic_timer_runs_at_the_frequency_told => "TLFS §2.4 leaf 0x40000003",
+    the_invariant_tsc_shows_when_asked_for => "TLFS §2.4 leaf 0x40000003; Linux, HV_X64_MSR_TSC_INVARIANT_CONTROL",
+    the_invariant_control_is_refused_without_the_privilege => "TLFS §2.4 leaf 0x40000003",
+    reenlightenment_keeps_what_is_written => "TLFS, Reenlightenment; Linux, hv_reenlightenment_control",
+    the_tsc_is_not_emulated_without_a_migration => "TLFS, Reenlightenment; Linux, hv_tsc_emulation_status",
+    reenlightenment_is_refused_without_the_privilege => "TLFS §2.4 leaf 0x40000003",
 ]);
 
 fn counter_never_goes_backwards_across_processors() -> TestResult {
@@ -144,4 +169,193 @@ impl Bracketed {
     fn width(&self) -> u64 {
         self.tsc_after.wrapping_sub(self.tsc_before)
     }
+}
+
+fn get(msr: u32) -> u64 {
+    // SAFETY: the case has looked for the privilege; reading has no effect.
+    unsafe { CPU.rdmsr(msr) }
+}
+
+fn the_counter_is_read_only() -> TestResult {
+    need(Privileges::TIME_REF_COUNT)?;
+    // SAFETY: the register only counts.
+    unsafe { writing_faults(HV_X64_MSR_TIME_REF_COUNT, 0) }
+}
+
+fn the_counter_is_refused_without_the_privilege() -> TestResult {
+    without(Privileges::TIME_REF_COUNT)?;
+    refused(HV_X64_MSR_TIME_REF_COUNT)
+}
+
+fn the_tsc_page_is_refused_without_the_privilege() -> TestResult {
+    without(Privileges::REFERENCE_TSC)?;
+    refused(HV_X64_MSR_REFERENCE_TSC)
+}
+
+fn the_tsc_page_register_keeps_what_is_written() -> TestResult {
+    need(Privileges::TIME_REF_COUNT | Privileges::REFERENCE_TSC)?;
+    let register = Restored::new(HV_X64_MSR_REFERENCE_TSC);
+    let page = (&raw const *clock::tsc_page()).addr() as u64;
+    let before = register.before();
+    check!(
+        before & HV_MSR_PAGE_ADDRESS_MASK == page && before & HV_MSR_PAGE_ENABLE != 0,
+        "the register is {before:#x}, the page is at {page:#x}"
+    );
+    // SAFETY: the page stays as it is, and is the hypervisor's again at the end.
+    unsafe { CPU.wrmsr(HV_X64_MSR_REFERENCE_TSC, before & !HV_MSR_PAGE_ENABLE) };
+    let now = get(HV_X64_MSR_REFERENCE_TSC);
+    check!(now == before & !HV_MSR_PAGE_ENABLE, "written without the enable bit, read {now:#x}");
+    Ok(())
+}
+
+/// The kernel's page, filled, or the reason to skip.
+fn filled_page() -> Result<&'static ReferenceTscPage, Problem> {
+    need(Privileges::TIME_REF_COUNT | Privileges::REFERENCE_TSC)?;
+    let page = clock::tsc_page();
+    if page.sequence() == 0 {
+        skip!("the page is not valid: the hypervisor has no stable TSC");
+    }
+    Ok(page)
+}
+
+fn the_tsc_page_can_be_moved() -> TestResult {
+    filled_page()?;
+    let fresh: &'static ReferenceTscPage = alloc::boxed::Box::leak(alloc::boxed::Box::default());
+    let register = Restored::new(HV_X64_MSR_REFERENCE_TSC);
+    let before = reference_clock()?.counter_100ns();
+    let address = (&raw const *fresh).addr() as u64;
+    // SAFETY: a page of atomics, given away for good.
+    unsafe { CPU.wrmsr(HV_X64_MSR_REFERENCE_TSC, address | HV_MSR_PAGE_ENABLE) };
+    let filled = holds_soon(|| fresh.sequence() != 0);
+    let (time, after) = (fresh.read(&CPU), reference_clock()?.counter_100ns());
+    drop(register);
+    check!(filled, "the new page was not filled");
+    let right = time.is_some_and(|time| (before..=after + 2).contains(&time));
+    check!(right, "the new page says {time:?}, the counter {before} to {after}");
+    check!(holds_soon(|| clock::tsc_page().sequence() != 0), "the old page was not filled again");
+    Ok(())
+}
+
+fn the_sequence_changes_when_the_page_is_filled_anew() -> TestResult {
+    let page = filled_page()?;
+    let before = page.sequence();
+    // The same value again.
+    drop(Restored::new(HV_X64_MSR_REFERENCE_TSC));
+    let changed = holds_soon(|| ![0, before].contains(&page.sequence()));
+    if !changed && hyperv::detect().host.is_none() {
+        skip!("this hypervisor does not fill the page anew when it is named again");
+    }
+    check!(changed, "it was {before}, and is {}", page.sequence());
+    Ok(())
+}
+
+fn sequence_0_sends_the_clock_to_the_counter() -> TestResult {
+    let page = filled_page()?;
+    let clock = reference_clock()?;
+    let before = clock.now_100ns();
+    page.invalidate();
+    let (time, source) = clock.now_with_source();
+    drop(Restored::new(HV_X64_MSR_REFERENCE_TSC));
+    check!(source == Source::Counter, "it is read from {source:?}");
+    check!(time + 2 >= before, "time went from {before} back to {time}");
+    check!(holds_soon(|| page.sequence() != 0), "the page was not filled again");
+    Ok(())
+}
+
+/// The frequencies, or the reason to skip.
+fn frequencies() -> Result<Frequencies, Problem> {
+    let hv = need(Privileges::FREQUENCIES)?;
+    need_features(Features::FREQUENCY_MSRS)?;
+    Frequencies::read(&CPU, hv).ok_or(Problem::Fail("a frequency is zero".into()))
+}
+
+fn frequencies_can_be_read_on_every_processor() -> TestResult {
+    let first = frequencies()?;
+    let tsc = on_each_vp(|_| get(HV_X64_MSR_TSC_FREQUENCY));
+    let apic = on_each_vp(|_| get(HV_X64_MSR_APIC_FREQUENCY));
+    check!(tsc.iter().all(|&hz| hz == first.tsc_hz.get()), "TSC, by processor: {tsc:?}");
+    check!(apic.iter().all(|&hz| hz == first.apic_hz.get()), "APIC, by processor: {apic:?}");
+    Ok(())
+}
+
+fn frequencies_are_read_only() -> TestResult {
+    frequencies()?;
+    // SAFETY: the register only tells something.
+    unsafe { writing_faults(HV_X64_MSR_TSC_FREQUENCY, 1_000_000_000) }?;
+    // SAFETY: as above.
+    unsafe { writing_faults(HV_X64_MSR_APIC_FREQUENCY, 1_000_000_000) }
+}
+
+fn frequencies_are_refused_without_the_privilege() -> TestResult {
+    without(Privileges::FREQUENCIES)?;
+    refused(HV_X64_MSR_TSC_FREQUENCY)?;
+    refused(HV_X64_MSR_APIC_FREQUENCY)
+}
+
+/// The watchdog's timer counts down all the time while cases run. Between two readings of it the reference counter is
+/// read outside and inside, so that it does not matter how long the processor stands still.
+fn the_apic_timer_runs_at_the_frequency_told() -> TestResult {
+    let hz = frequencies()?.apic_hz.get();
+    let clock = reference_clock()?;
+    let read = || {
+        let before = clock.counter_100ns();
+        let count = apic::timer_count();
+        (before, count, clock.counter_100ns())
+    };
+    let begin = read();
+    let end = (0..MOST_READINGS).map(|_| read()).find(|end| end.0 >= begin.2 + INTERVAL);
+    let end = end.ok_or(Problem::Fail("the counter stands still".into()))?;
+    let Some(ticks) = begin.1.checked_sub(end.1).filter(|&ticks| ticks > 0) else {
+        skip!("no timer counts, or it began anew just now");
+    };
+    let ticks = u128::from(ticks) * u128::from(apic::TIMER_DIVISOR);
+    let expected = |units: u64| u128::from(units) * u128::from(hz) / 10_000_000;
+    let (least, most) = (expected(end.0 - begin.2), expected(end.2 - begin.0));
+    check!(
+        ticks + ticks / 16 >= least && ticks <= most + most / 16,
+        "{ticks} ticks where {least} to {most} were to be expected"
+    );
+    Ok(())
+}
+
+/// CPUID 0x80000007 EDX bit 8 (Intel SDM, AMD APM): the counter is invariant.
+fn shows_invariant_tsc() -> bool {
+    CPU.cpuid(0x8000_0007).edx & 1 << 8 != 0
+}
+
+fn the_invariant_tsc_shows_when_asked_for() -> TestResult {
+    let hv = need(Privileges::TSC_INVARIANT)?;
+    let before = shows_invariant_tsc();
+    check!(expose_invariant_tsc(&CPU, hv), "the register did not take the bit");
+    check!(shows_invariant_tsc() || !before, "the counter was invariant before and is not now");
+    Ok(())
+}
+
+fn the_invariant_control_is_refused_without_the_privilege() -> TestResult {
+    without(Privileges::TSC_INVARIANT)?;
+    refused(HV_X64_MSR_TSC_INVARIANT_CONTROL)
+}
+
+fn reenlightenment_keeps_what_is_written() -> TestResult {
+    let hv = need(Privileges::REENLIGHTENMENT)?;
+    let _registers =
+        [HV_X64_MSR_REENLIGHTENMENT_CONTROL, HV_X64_MSR_TSC_EMULATION_CONTROL].map(Restored::new);
+    // It reads back what was written, else there is no value.
+    let on = Reenlightenment::enable(CPU, hv, CASE_VECTOR, 0);
+    check!(on.is_some(), "the notification was not taken");
+    Ok(())
+}
+
+fn the_tsc_is_not_emulated_without_a_migration() -> TestResult {
+    need(Privileges::REENLIGHTENMENT)?;
+    let status = get(HV_X64_MSR_TSC_EMULATION_STATUS);
+    check!(status & 1 == 0, "the status is {status:#x}");
+    Ok(())
+}
+
+fn reenlightenment_is_refused_without_the_privilege() -> TestResult {
+    without(Privileges::REENLIGHTENMENT)?;
+    refused(HV_X64_MSR_REENLIGHTENMENT_CONTROL)?;
+    refused(HV_X64_MSR_TSC_EMULATION_CONTROL)?;
+    refused(HV_X64_MSR_TSC_EMULATION_STATUS)
 }

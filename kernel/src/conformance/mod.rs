@@ -8,8 +8,11 @@
 
 #![expect(unsafe_code, reason = "cases are records in a section of the image")]
 
+mod apic;
 mod clocks;
+mod crash;
 mod discovery;
+mod extended;
 mod flush_rules;
 mod hypercalls;
 mod idle;

@@ -105,10 +105,7 @@ pub(crate) fn end_of_interrupt() {
         Some(msrs) => msrs.end_of_interrupt(),
         None => write(EOI, 0),
     };
-    match eoi::assist() {
-        Some(assist) => drop(assist.end_of_interrupt(by_register)),
-        None => by_register(),
-    }
+    eoi::end_of_interrupt(by_register);
 }
 
 /// Ends every interrupt that is in service, after the code that handled them was abandoned.

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "lends pages to the hypervisor")]
 
 use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use hv_enlightenments::apic::{ApicMsrs, EoiAssist, VpAssistPage, prefers_msrs};
 use hv_enlightenments::{Gpa, X86Cpu};
@@ -30,6 +31,23 @@ pub(crate) fn init_processor() {
         Ok(assist) => drop(place.call_once(|| assist)),
         Err(error) => log::warn!("each end of interrupt is an exit: {error}"),
     }
+}
+
+/// Interrupts of all processors that ended by the page alone.
+static BY_PAGE: AtomicU64 = AtomicU64::new(0);
+/// Those that had a page, and needed a register nevertheless.
+static BY_REGISTER: AtomicU64 = AtomicU64::new(0);
+
+/// Ends the interrupt in service: by the page, or by writing a register.
+pub(crate) fn end_of_interrupt(by_register: impl FnOnce()) {
+    let Some(assist) = assist() else { return by_register() };
+    let counter = if assist.end_of_interrupt(by_register) { &BY_PAGE } else { &BY_REGISTER };
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How often the page alone was enough, and how often it was not.
+pub(crate) fn counts() -> (u64, u64) {
+    (BY_PAGE.load(Ordering::Relaxed), BY_REGISTER.load(Ordering::Relaxed))
 }
 
 /// The page of the processor that runs this, if it has one.
