@@ -85,6 +85,7 @@ fn part(index: usize) {
     let task = *TASK.lock();
     let Some(work) = WORKS.get(task.work) else { return };
     let mut area = AREAS[index].lock();
+    workload::prepare(&mut area);
     START.wait_patiently(task.width, START_PATIENCE);
     FIRST_100NS.fetch_min(clock::now_100ns(), Ordering::Relaxed);
     let result = work.run(&COMMON, &mut area, task.amount);

@@ -69,10 +69,16 @@ pub struct Work {
 
 impl Work {
     /// Does `amount` of it as one of several threads that share `common` and each have an area of [`AREA_WORDS`],
-    /// of any content. The threads' results, added up with wrap-around, depend on amount and number of threads only.
+    /// fresh from [`prepare`]. The threads' results, added up with wrap-around, depend on amount and number of threads only.
     pub fn run(&self, common: &Common, area: &mut [u64], amount: u32) -> u64 {
         (self.run)(common, area, amount)
     }
+}
+
+/// Gives a thread's area the content that work begins with.
+#[inline(never)]
+pub fn prepare(area: &mut [u64]) {
+    area.iter_mut().zip(1..).for_each(|(word, value)| *word = value);
 }
 
 /// All kinds.
@@ -101,7 +107,13 @@ mod tests {
     fn run(work: &Work, threads: u64, amount: u32) -> (u64, u64) {
         let common = Common::new();
         let sum = std::thread::scope(|scope| {
-            let thread = || scope.spawn(|| work.run(&common, &mut vec![7; AREA_WORDS], amount));
+            let thread = || {
+                scope.spawn(|| {
+                    let mut area = vec![7; AREA_WORDS];
+                    prepare(&mut area);
+                    work.run(&common, &mut area, amount)
+                })
+            };
             let threads: Vec<_> = (0..threads).map(|_| thread()).collect();
             let results = threads.into_iter().map(|thread| thread.join().unwrap());
             results.fold(0, u64::wrapping_add)

@@ -38,9 +38,6 @@ pub(super) fn compute(_common: &Common, _area: &mut [u64], amount: u32) -> u64 {
 pub(super) fn stream(_common: &Common, area: &mut [u64], amount: u32) -> u64 {
     let Some((a, rest)) = area.split_at_mut_checked(PART_WORDS) else { return 0 };
     let Some((b, c)) = rest.split_at_mut_checked(PART_WORDS) else { return 0 };
-    let ramp = |part: &mut [u64]| part.iter_mut().zip(1..).for_each(|(word, value)| *word = value);
-    ramp(b);
-    ramp(c);
     let mut sum = 0_u64;
     // A sweep is a step.
     for sweep in 0..amount {
@@ -55,7 +52,6 @@ pub(super) fn stream(_common: &Common, area: &mut [u64], amount: u32) -> u64 {
 
 #[inline(never)]
 pub(super) fn scatter(_common: &Common, area: &mut [u64], amount: u32) -> u64 {
-    area.iter_mut().zip(1..).for_each(|(word, value)| *word = value);
     let len = area.len() as u64;
     let (mut x, mut sum) = (0x2545_F491_4F6C_DD1D_u64, 0_u64);
     for _ in 0..amount {

@@ -46,6 +46,7 @@ fn measure(work: &Work, cpus: &[usize], areas: &mut [Vec<u64>], amount: u32) -> 
     let origin = Instant::now();
     let part = |cpu: usize, area: &mut Vec<u64>| -> Result<_> {
         let pinned = pin_to(cpu).with_context(|| format!("cannot run on processor {cpu}"));
+        workload::prepare(area);
         start.wait();
         pinned?;
         let begin = origin.elapsed();

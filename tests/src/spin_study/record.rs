@@ -117,9 +117,9 @@ pub fn join(
     repetition: u32,
     number: u32,
     guest: Vec<Study>,
-    report: &Report,
+    marks: &[MarkReport],
 ) -> Result<Vec<Record>> {
-    let host = sections(&report.marks)?;
+    let host = sections(marks)?;
     let asked = boot.entries.len();
     ensure!(
         guest.len() == asked && host.len() == asked,
@@ -311,21 +311,8 @@ pub(super) mod tests {
     #[test]
     fn a_guest_that_measured_something_else_is_not_believed() {
         let boot = boot(&[("tas", 2)]);
-        let report = |marks| {
-            let json = serde_json::json!({
-                "schema": 1, "exit": {"reason": "guest-exit", "code": 0, "detail": null},
-                "machine": {"vps": 1, "ram_bytes": 0, "cpus": [], "policy": "none",
-                    "spin_threshold": 0, "hyperv": true, "boot": "pvh"},
-                "elapsed_ns": 0,
-                "memory": {"ram_bytes": 0, "ram_resident_bytes": 0, "rss_bytes": 0, "overhead_bytes": 0},
-                "user_exits": 0, "user_exits_by_reason": {}, "kvm_exits": null, "kvm": {},
-                "long_spins": {"total": 0, "spins": 0, "resumed": 0, "yielded": 0, "directed": 0,
-                    "refused": 0, "sites": [], "other_waits": 0},
-                "vps": [], "marks": marks, "dropped_marks": 0});
-            serde_json::from_value::<Report>(json).unwrap()
-        };
         let good = record("tas", "yield", &[1, 2], 0).guest;
-        let two = report(marks(&[2, 3]));
+        let two = marks(&[2, 3]);
         assert_eq!(join(&boot, 0, 0, vec![good.clone()], &two).unwrap().len(), 1);
         let other = record("ticket", "yield", &[1, 2], 0).guest;
         let more_vps = record("tas", "yield", &[1, 2, 3], 0).guest;

@@ -302,7 +302,7 @@ impl<'a> Study<'a> {
         }
         let joined = report(result).and_then(|report| {
             self.count_answers(boot, &report);
-            join(&asked, repetition, number, told, &report)
+            join(&asked, repetition, number, told, &report.marks)
         });
         match joined {
             Ok(records) => {
