@@ -15,6 +15,7 @@ use crate::lab::{Batch, Executor, Job, JobResult};
 use crate::outcome::{Case, Counts, Results, Suite, write_file};
 use crate::plot;
 use crate::progress::{Printer, choose_executor};
+use crate::spin_study;
 use crate::study::{self, Row, Saving, Setting};
 use crate::suites::host::{SMALL_TEST, boot_exits, report};
 use crate::suites::kvm::{self, guest, note_restarts, paths};
@@ -146,11 +147,15 @@ pub fn small(artifacts: &Artifacts, results: &mut Results) -> Result<()> {
     for setting in &settings {
         batch.job(study_job(&options, setting, &executor)?);
     }
+    spin_study::add_small_scaling(artifacts, &executor, &mut batch)?;
     let mut printer = Printer::new(batch.jobs.len(), false);
     let done = executor.run_batch(&batch, &mut |news| printer.show(news))?;
     note_restarts(results, &done);
-    let (_, cases) = judge(&settings, &done.jobs, &options);
+    let [studied @ .., bare, guest] = &done.jobs[..] else { bail!("the batch lost jobs") };
+    let (_, cases) = judge(&settings, studied, &options);
     results.add(Suite { name: "the study's counts".into(), cases });
+    let cases = spin_study::judge_small_scaling(artifacts, bare, guest);
+    results.add(Suite { name: "the work that guests and bare machines do alike".into(), cases });
     Ok(())
 }
 

@@ -54,6 +54,8 @@ pub struct Cell {
     pub throughput: f64,
     /// Throughput ÷ that of the same lock, in the same boot, on as many virtual processors as processors.
     pub retained: Option<f64>,
+    /// Throughput ÷ that of the fastest lock of the same boot on as many virtual processors as processors.
+    pub of_best: Option<f64>,
     /// Rounds waited for each acquisition.
     pub spins_per_acquisition: f64,
     /// Rounds per acquisition of the plain lock of the same boot ÷ this one's; absent for plain locks, and if the lock
@@ -117,8 +119,14 @@ fn cell(key: Key, same: &[&Record], all: &[Record]) -> Cell {
     let throughput = |one: &Record, other: &Record| one.throughput() / other.throughput();
     let spins =
         |one: &Record, other: &Record| other.spins_per_acquisition() / one.spins_per_acquisition();
+    let of_best = |one: &&Record| {
+        let boot = all.iter().filter(|other| same_boot(one, other) && other.guest.vps == one.cpus);
+        let best = boot.map(Record::throughput).fold(0.0, f64::max);
+        (best > 0.0).then(|| one.throughput() / best)
+    };
     let twin = plain_twin(&key.lock);
     Cell {
+        of_best: median(same.iter().filter_map(of_best)),
         repetitions: same.len(),
         throughput: middle(Record::throughput),
         retained: against(&key.lock, key.cpus, throughput),
@@ -160,11 +168,12 @@ pub struct Aim {
     pub vps: u32,
     /// Processors.
     pub cpus: u32,
-    /// The lock that retains the most throughput among those that spin less by the factor aimed at; if none does,
-    /// among all.
+    /// The fastest lock that is not plain, among those that spin less by the factor aimed at; if none does, among all.
     pub lock: String,
     /// Throughput ÷ its own on as many virtual processors as processors.
     pub retained: f64,
+    /// Throughput ÷ that of the fastest lock on as many virtual processors as processors.
+    pub of_best: f64,
     /// The factor by which it spins less than its plain twin; absent if it never spun.
     pub fewer_spins: Option<f64>,
     /// Whether both aims are reached.
@@ -188,15 +197,15 @@ pub fn aims(cells: &[Cell]) -> Vec<Aim> {
                 && plain_twin(&key.lock).is_some()
         };
         let spins_less = |cell: &Cell| cell.fewer_spins.is_none_or(|by| by >= AIM_FEWER_SPINS);
-        let rank = |cell: &Cell| (spins_less(cell), cell.retained.unwrap_or(0.0));
+        let rank = |cell: &Cell| (spins_less(cell), cell.of_best.unwrap_or(0.0));
         let best = core().filter(here).max_by(|a, b| {
             let ((a_less, a), (b_less, b)) = (rank(a), rank(b));
             a_less.cmp(&b_less).then(a.total_cmp(&b))
         })?;
-        let retained = best.retained?;
+        let (retained, of_best) = (best.retained?, best.of_best?);
         let reached = retained >= AIM_RETAINED && spins_less(best);
         let (lock, fewer_spins) = (best.key.lock.clone(), best.fewer_spins);
-        Some(Aim { policy, vps, cpus, lock, retained, fewer_spins, reached })
+        Some(Aim { policy, vps, cpus, lock, retained, of_best, fewer_spins, reached })
     };
     settings.into_iter().filter_map(best).collect()
 }

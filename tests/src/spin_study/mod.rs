@@ -19,4 +19,4 @@ mod run;
 pub mod scaling;
 pub mod tables;
 
-pub use run::{Options, run};
+pub use run::{Options, add_small_scaling, judge_small_scaling, run};

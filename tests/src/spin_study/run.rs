@@ -21,7 +21,7 @@ use crate::artifacts::Artifacts;
 use crate::events;
 use crate::lab::{Batch, Executor, Exit, Job, JobResult};
 use crate::main_job::{available_cpus, cpu_list, policies};
-use crate::outcome::{Results, write_file};
+use crate::outcome::{Case, Results, write_file};
 use crate::progress::{Printer, choose_executor};
 use crate::suites::host::report;
 use crate::suites::kvm::{self, note_restarts, paths};
@@ -238,17 +238,8 @@ impl<'a> Study<'a> {
         };
         Ok(match task {
             Task::Boot(_, boot) => self.boot_job(boot)?,
-            Task::Bare => {
-                let cpus = cpu_list(&self.executor, self.scaling_cpus)?;
-                let words = [format!("./{BARE}"), amount.to_string(), cpus];
-                Job::new("scaling: bare machine", words).timeout(120)
-            }
-            Task::Guest => {
-                let cpus = cpu_list(&self.executor, self.scaling_cpus)?;
-                let cmdline = format!("events log=warn scaling={amount}");
-                let argv = host(&["--cpus", &cpus], cmdline, self.scaling_cpus, SCALING_MEMORY_MIB);
-                Job::new("scaling: guest", argv).timeout(120).collect(REPORT)
-            }
+            Task::Bare => bare_job(&self.executor, amount, self.scaling_cpus)?,
+            Task::Guest => guest_job(&self.executor, amount, self.scaling_cpus)?,
         })
     }
 
@@ -380,6 +371,52 @@ impl<'a> Study<'a> {
         }
         self.data.failures.push(Failure { repetition, boot: boot.into(), what, only_slow });
     }
+}
+
+/// The work on the bare machine.
+fn bare_job(executor: &Executor, amount: u32, cpus: u32) -> Result<Job> {
+    let words = [format!("./{BARE}"), amount.to_string(), cpu_list(executor, cpus)?];
+    Ok(Job::new("scaling: bare machine", words).timeout(120))
+}
+
+/// The work in the guest.
+fn guest_job(executor: &Executor, amount: u32, cpus: u32) -> Result<Job> {
+    let list = cpu_list(executor, cpus)?;
+    let cmdline = format!("events log=warn scaling={amount}");
+    let argv = host(&["--cpus", &list], cmdline, cpus, SCALING_MEMORY_MIB);
+    Ok(Job::new("scaling: guest", argv).timeout(120).collect(REPORT))
+}
+
+/// Adds a little of the work on both sides to a batch that already has our host and our kernel.
+///
+/// # Errors
+/// If the usable processors can't be told.
+pub fn add_small_scaling(kit: &Artifacts, executor: &Executor, batch: &mut Batch) -> Result<()> {
+    batch.file(&kit.bare_metal, BARE);
+    batch.job(bare_job(executor, 1, 1)?).job(guest_job(executor, 1, 1)?);
+    Ok(())
+}
+
+/// Whether both sides ran the same code to the same end; no word on how fast.
+pub fn judge_small_scaling(kit: &Artifacts, bare: &JobResult, guest: &JobResult) -> Vec<Case> {
+    let code = fs::read(&kit.linked_kernel)
+        .and_then(|kernel| Ok((kernel, fs::read(&kit.bare_metal)?)))
+        .map_err(anyhow::Error::from)
+        .and_then(|(kernel, bare)| code_differs(&kernel, &bare));
+    let failed = [bare, guest].into_iter().find(|side| side.exit.code() != Some(0));
+    let told = |side: &JobResult| events::scalings(&side.stdout_text());
+    let wrong = match (failed, pair(0, told(bare), &told(guest))) {
+        (Some(side), _) => Some(format!("{} {}", side.name, exit_text(&side.exit))),
+        (None, Err(wrong)) => Some(wrong),
+        (None, Ok(pairs)) => pairs.is_empty().then(|| "nothing was done".into()),
+    };
+    vec![
+        Case::check(
+            "the work's code is the same in the guest and on the bare machine",
+            code.unwrap_or_else(|error| Some(format!("{error:#}"))),
+        ),
+        Case::check("the work comes to the same in the guest and on the bare machine", wrong),
+    ]
 }
 
 fn host(options: &[&str], cmdline: String, vps: u32, memory_mib: u32) -> Vec<String> {
