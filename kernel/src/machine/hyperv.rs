@@ -94,7 +94,9 @@ fn init_others(hv: &HyperV, calls: &HypercallPage<X86Cpu>) {
         TLB.call_once(|| tlb);
         give_buffer();
     }
-    if let Some(ipi) = ClusterIpi::new(hv, calls) {
+    // The calls name processors by indices that the hypervisor may keep to itself.
+    let ipi = ClusterIpi::new(hv, calls).filter(|_| vp_index(&CPU, hv).is_some());
+    if let Some(ipi) = ipi {
         CLUSTER_IPI.call_once(|| ipi);
     }
 }

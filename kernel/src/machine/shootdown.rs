@@ -126,15 +126,15 @@ pub(crate) fn begin() {
 pub(crate) fn by_hypercall(pages: PageRange) -> Result<(), FlushError> {
     let tlb = hyperv::tlb().ok_or(FlushError::NeedsEx)?;
     let mut set = VpSet::new();
-    for vp in others() {
-        let index = vp.hypervisor_index().ok_or(FlushError::NeedsEx)?;
-        set.insert(index).map_err(|_| FlushError::NeedsEx)?;
-    }
+    let known =
+        others().all(|vp| vp.hypervisor_index().is_some_and(|index| set.insert(index).is_ok()));
+    // All is more than the others, and right as well.
+    let targets = if known { Targets::Set(&set) } else { Targets::All };
     let (frame, _) = Cr3::read();
     let space = AddressSpace::Cr3(frame.start_address().as_u64());
-    let mut result = tlb.flush_pages(space, Targets::Set(&set), pages, None);
+    let mut result = tlb.flush_pages(space, targets, pages, None);
     if result == Err(FlushError::Call(CallError::NoBuffer)) {
-        result = tlb.flush_pages(space, Targets::Set(&set), pages, BUFFER.lock().as_mut());
+        result = tlb.flush_pages(space, targets, pages, BUFFER.lock().as_mut());
     }
     BY_HYPERCALL.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
     result
