@@ -14,7 +14,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # They would replace the flags and the target of .cargo/config.toml, without which the kernel can't be linked.
 unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET
 
-.PHONY: help setup build run study test conformance host fuzz prove-lab fmt clean
+.PHONY: help setup build run study test conformance host fuzz prove-lab costs fmt clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ test: build ## Pass every test
 
 conformance: build ## Run the conformance matrix; ARGS="--columns TCG --cases SynIC"
 	@$(ENL) conformance $(ARGS)
+
+costs: build ## Measure free locks and the clock on this machine, beside those of others
+	@$(ENL) costs $(ARGS)
 
 host: build ## Run hypervisor-host, here or in the lab; ARGS="run --kernel target/enlighten.elf"
 	@$(ENL) host $(ARGS)

@@ -69,6 +69,7 @@ impl ReferenceTscPage {
     }
 
     /// Time by the page in 100 ns; `None` if the page says *not now* or does not hold still.
+    #[inline]
     pub fn read<C: Cpu>(&self, cpu: &C) -> Option<u64> {
         for _ in 0..PAGE_ATTEMPTS {
             // Acquire keeps the reads below behind this one.
@@ -96,6 +97,7 @@ impl Default for ReferenceTscPage {
 }
 
 /// `((tsc * scale) >> 64) + offset`; the sum wraps, as the offset is signed.
+#[inline]
 fn scaled(tsc: u64, scale: u64, offset: u64) -> u64 {
     let product = u128::from(tsc) * u128::from(scale);
     ((product >> 64) as u64).wrapping_add(offset)
@@ -214,11 +216,13 @@ impl<C: Cpu> Clock<C> {
     }
 
     /// Time since the partition was made, in 100 ns.
+    #[inline]
     pub fn now_100ns(&self) -> u64 {
         self.now_with_source().0
     }
 
     /// As [`Clock::now_100ns`], and where the reading came from.
+    #[inline]
     pub fn now_with_source(&self) -> (u64, Source) {
         match self.page.and_then(|page| page.read(&self.cpu)) {
             Some(time) => (time, Source::TscPage),

@@ -7,6 +7,7 @@
 //! - [`foreign`]: a test kernel such as people bring, which knows nothing of ours
 //! - [`study`], [`plot`]: what `make run` and `make test` measure of spin waits
 //! - [`spin_study`]: the spin-wait study and how guests scale (`make study`)
+//! - [`costs`]: what free locks and the clock cost on this machine (`make costs`)
 //! - [`anywhere`]: our host's command line, natively or in the lab
 //! - [`outcome`]: results as text, JUnit XML and JSON
 //!
@@ -15,6 +16,7 @@
 pub mod anywhere;
 pub mod artifacts;
 pub mod conformance;
+pub mod costs;
 pub mod events;
 pub mod foreign;
 pub mod guest_tests;

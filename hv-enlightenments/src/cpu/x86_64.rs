@@ -28,6 +28,7 @@ impl Cpu for X86Cpu {
         CpuidResult { eax: result.eax, ebx: result.ebx, ecx: result.ecx, edx: result.edx }
     }
 
+    #[inline]
     fn rdtsc(&self) -> u64 {
         let (low, high): (u32, u32);
         // SAFETY: reads a counter; no memory, stack or flags are touched. It is not `nomem`, so that the
@@ -39,6 +40,7 @@ impl Cpu for X86Cpu {
         u64::from(high) << 32 | u64::from(low)
     }
 
+    #[inline]
     unsafe fn rdmsr(&self, msr: u32) -> u64 {
         let (low, high): (u32, u32);
         // SAFETY: ring 0 by the token, and the caller vouches for the register.
@@ -49,6 +51,7 @@ impl Cpu for X86Cpu {
         u64::from(high) << 32 | u64::from(low)
     }
 
+    #[inline]
     unsafe fn wrmsr(&self, msr: u32, value: u64) {
         // SAFETY: ring 0 by the token, and the caller vouches for the register and the value.
         unsafe {
@@ -57,6 +60,7 @@ impl Cpu for X86Cpu {
         }
     }
 
+    #[inline]
     unsafe fn hypercall(&self, page: NonNull<u8>, rcx: u64, rdx: u64, r8: u64) -> u64 {
         let rax: u64;
         // SAFETY: the caller vouches for page and values. The page may change what the Microsoft x64
@@ -69,6 +73,7 @@ impl Cpu for X86Cpu {
         rax
     }
 
+    #[inline]
     unsafe fn hypercall_xmm(&self, page: NonNull<u8>, rcx: u64, input: &FastRegisters) -> u64 {
         let rax: u64;
         // SAFETY: as in `hypercall`; `input` is a 16-byte aligned block of 112 bytes to load from.

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use tests::artifacts::Artifacts;
 use tests::lab::{self, Lab};
 use tests::outcome::{Case, Results, Suite};
-use tests::{anywhere, conformance, image, main_job, progress, spin_study, suites};
+use tests::{anywhere, conformance, costs, image, main_job, progress, spin_study, suites};
 
 /// Boots, tests and measures Enlighten.
 #[derive(Debug, Parser)]
@@ -45,6 +45,8 @@ enum Action {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         repeat: u32,
     },
+    /// Measure free locks and the clock on this machine, beside others
+    Costs,
     /// Run the conformance matrix
     Conformance(conformance::Options),
     /// Run hypervisor-host wherever KVM is: here, or in the lab
@@ -115,6 +117,7 @@ fn run(action: Action) -> Result<u8> {
         Action::Test { only, fuzz_seconds, repeat } => {
             test_repeatedly(&artifacts, &only, fuzz_seconds, repeat)
         }
+        Action::Costs => costs::run(&artifacts),
         Action::Conformance(options) => {
             kernel_tests(&artifacts)?;
             conformance::run(&artifacts, &options)
