@@ -106,7 +106,7 @@ struct RunArgs {
     /// The only parts of the Hyper-V interface to offer, such as hypercall,vp-index (as far as KVM has them)
     #[arg(long, value_name = "NAME,…", value_parser = Offered::parse_list, conflicts_with = "hv_disable")]
     hv_only: Option<Offered>,
-    /// Parts to offer that are left out by default: apic-access as the recommended way to the APIC
+    /// Parts to offer that are left out by default: tsc-invariant, and apic-access as a recommendation
     #[arg(long, value_name = "NAME,…", value_parser = Offered::parse_list, conflicts_with = "hv_only")]
     hv_enable: Option<Offered>,
     /// Write counts of everything to this file, as JSON, whatever way the machine ends
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(offered(&[]), Offered::default());
         assert_eq!(offered(&["--hv-disable", "cluster-ipi"]), Offered::default().difference(ipi));
         assert_eq!(offered(&["--hv-only", "cluster-ipi"]), ipi);
-        assert_eq!(offered(&["--hv-enable", "apic-access"]), Offered::ALL);
+        assert_eq!(offered(&["--hv-enable", "apic-access,tsc-invariant"]), Offered::ALL);
         assert!(parse(&["--kernel", "k", "--hv-only", "synic", "--hv-disable", "synic"]).is_err());
     }
 

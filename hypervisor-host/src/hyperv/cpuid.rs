@@ -18,8 +18,8 @@ use super::features::Offered;
 use crate::config::SpinThreshold;
 use crate::layout::MAX_VPS;
 
-/// The part of `wanted` that this KVM and this host can serve together.
-pub fn served(supported: &[kvm_cpuid_entry2], wanted: Offered) -> Offered {
+/// The part of `wanted` that this KVM, and the host by itself with `own`, can serve.
+pub fn served(supported: &[kvm_cpuid_entry2], own: Offered, wanted: Offered) -> Offered {
     let features = find(supported, HV_CPUID_FEATURES);
     let privileges = u64::from(features.eax) | u64::from(features.ebx) << 32;
     let advice = find(supported, HV_CPUID_ENLIGHTENMENT_INFO).eax;
@@ -29,7 +29,7 @@ pub fn served(supported: &[kvm_cpuid_entry2], wanted: Offered) -> Offered {
         recommendations: Recommendations::from_bits_retain(advice),
         spin_wait: true,
     };
-    wanted.intersection(kvms.union(Offered::OWN))
+    wanted.intersection(kvms.union(own))
 }
 
 /// The leaves for a guest that is offered what [`served`] gave.
@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn shown(wanted: Offered, threshold: u32) -> Vec<kvm_cpuid_entry2> {
-        leaves(&linux_6_1(), served(&linux_6_1(), wanted), SpinThreshold(threshold))
+        leaves(&linux_6_1(), served(&linux_6_1(), Offered::OWN, wanted), SpinThreshold(threshold))
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_kvm_lacks_is_never_shown() {
-        let nothing = leaves(&[], served(&[], Offered::ALL), SpinThreshold(1));
+        let nothing = leaves(&[], served(&[], Offered::OWN, Offered::ALL), SpinThreshold(1));
         let features = find(&nothing, 0x4000_0003);
         // Only the host's own: guest idle, extended calls, crash registers.
         let own = (1 << 10, 1 << 20, 1 << 5 | 1 << 10);

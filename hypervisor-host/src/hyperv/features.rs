@@ -51,6 +51,7 @@ impl Offered {
             .union(Privileges::GUEST_IDLE)
             .union(Privileges::FREQUENCIES)
             .union(Privileges::REENLIGHTENMENT)
+            .union(Privileges::TSC_INVARIANT)
             .union(Privileges::POST_MESSAGES)
             .union(Privileges::SIGNAL_EVENTS)
             .union(Privileges::EXTENDED_HYPERCALLS),
@@ -76,6 +77,10 @@ impl Offered {
         recommendations: Recommendations::DEPRECATE_AUTO_EOI,
         spin_wait: true,
     };
+
+    /// The same on a computer with an invariant TSC whose KVM lacks the control register.
+    pub const OWN_INVARIANT_TSC: Self =
+        Self { privileges: Self::OWN.privileges.union(Privileges::TSC_INVARIANT), ..Self::OWN };
 
     /// Nothing but the leaves themselves.
     pub const NONE: Self = Self {
@@ -153,10 +158,15 @@ impl Offered {
 }
 
 impl Default for Offered {
-    /// All but the advice to reach the APIC by MSRs: x2APIC and the processors' virtual APICs do better.
+    /// All but the advice to reach the APIC by MSRs (x2APIC and the processors' virtual APICs do better) and the
+    /// control of an invariant TSC, with which Linux makes no use of the TSC page.
     fn default() -> Self {
-        let advice = Self { recommendations: Recommendations::APIC_ACCESS, ..Self::NONE };
-        Self::ALL.difference(advice)
+        let left_out = Self {
+            privileges: Privileges::TSC_INVARIANT,
+            recommendations: Recommendations::APIC_ACCESS,
+            ..Self::NONE
+        };
+        Self::ALL.difference(left_out)
     }
 }
 

@@ -6,13 +6,14 @@
 //! and crash registers are ours too. What calls do is in [`super::calls`].
 #![expect(unsafe_code, reason = "kvm-ioctls has no wrapper for KVM_GET_SUPPORTED_HV_CPUID")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hv_abi::cpuid::{Features, Privileges};
 use hv_abi::hypercall::{HypercallInput, HypercallResult};
 use hv_abi::msr::{
     HV_X64_MSR_CRASH_CTL, HV_X64_MSR_CRASH_P0, HV_X64_MSR_GUEST_IDLE, HV_X64_MSR_GUEST_OS_ID,
-    HV_X64_MSR_HYPERCALL,
+    HV_X64_MSR_HYPERCALL, HV_X64_MSR_TSC_INVARIANT_CONTROL,
 };
 use kvm_bindings::{
     CpuId, KVM_CAP_HYPERV_ENFORCE_CPUID, KVM_CAP_HYPERV_SYNIC2, KVM_CAP_X86_USER_SPACE_MSR, KVMIO,
@@ -66,6 +67,7 @@ pub struct KvmEngine {
     msrs: Mutex<HypercallMsrs>,
     idlers: MaskedIdlers,
     crash_registers: Mutex<CrashRegisters>,
+    invariant_tsc: InvariantTsc,
     crashes: Arc<Crashes>,
 }
 
@@ -85,6 +87,8 @@ pub struct EngineConfig {
     pub crashes: Arc<Crashes>,
     /// How its processors trap.
     pub trap: TrapInstruction,
+    /// Their TSC runs at one rate for ever (CPUID 0x80000007 EDX bit 8), as KVM tells it.
+    pub invariant_tsc: bool,
     /// What a long spin wait leads to.
     pub policy: Policy,
     /// How long a guest should spin before it notifies.
@@ -102,7 +106,14 @@ impl KvmEngine {
         let EngineConfig { vm, memory, vps, kick, policy, run_time, crashes, .. } = config;
         let supported =
             supported_leaves(kvm).map_err(KvmFailure::of("KVM_GET_SUPPORTED_HV_CPUID"))?;
-        let offered = cpuid::served(supported.as_slice(), config.offered);
+        // KVM has the register since Linux 6.2, and then hides the bit in CPUID until it is written.
+        let kvms = cpuid::served(supported.as_slice(), Offered::NONE, Offered::ALL);
+        let invariant_tsc = InvariantTsc {
+            served: config.invariant_tsc && !kvms.privileges.contains(Privileges::TSC_INVARIANT),
+            control: AtomicU64::new(0),
+        };
+        let own = if invariant_tsc.served { Offered::OWN_INVARIANT_TSC } else { Offered::OWN };
+        let offered = cpuid::served(supported.as_slice(), own, config.offered);
         let threshold = cpuid::threshold(offered, config.threshold);
         let msrs = HypercallMsrs::new(memory.clone(), hypercall_page::code(config.trap));
         let lines = Box::new(KvmLines::new(vm));
@@ -120,6 +131,7 @@ impl KvmEngine {
             msrs: Mutex::new(msrs),
             idlers: MaskedIdlers::default(),
             crash_registers: Mutex::default(),
+            invariant_tsc,
             crashes,
         })
     }
@@ -161,12 +173,18 @@ impl HypervInterface for KvmEngine {
         vm.enable_cap(&capability)
             .map_err(KvmFailure::of("KVM_ENABLE_CAP of KVM_CAP_X86_USER_SPACE_MSR"))?;
         // A clear bit denies, and what is denied comes to user space.
-        let trapped = TRAPPED_MSRS.map(|(base, msr_count)| MsrFilterRange {
-            flags: MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
-            base,
-            msr_count,
-            bitmap: &[0],
-        });
+        let invariant_tsc =
+            self.invariant_tsc.served.then_some((HV_X64_MSR_TSC_INVARIANT_CONTROL, 1));
+        let trapped: Vec<_> = TRAPPED_MSRS
+            .into_iter()
+            .chain(invariant_tsc)
+            .map(|(base, msr_count)| MsrFilterRange {
+                flags: MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
+                base,
+                msr_count,
+                bitmap: &[0],
+            })
+            .collect();
         vm.set_msr_filter(MsrFilterDefaultAction::ALLOW, &trapped)
             .map_err(KvmFailure::of("KVM_X86_SET_MSR_FILTER"))
     }
@@ -191,6 +209,10 @@ impl HypervInterface for KvmEngine {
                 Ok(if identity { msrs.guest_os_id() } else { msrs.hypercall() })
             }
             HV_X64_MSR_GUEST_IDLE => self.need(Privileges::GUEST_IDLE).map(|()| 0),
+            HV_X64_MSR_TSC_INVARIANT_CONTROL => {
+                self.need(Privileges::TSC_INVARIANT)?;
+                Ok(self.invariant_tsc.control.load(Ordering::Acquire))
+            }
             _ => {
                 self.need_feature(Features::GUEST_CRASH_MSRS)?;
                 lock(&self.crash_registers).read(msr)
@@ -219,6 +241,10 @@ impl HypervInterface for KvmEngine {
                 lock(&self.msrs).set_hypercall(value)
             }
             HV_X64_MSR_GUEST_IDLE => Err(GeneralProtection),
+            HV_X64_MSR_TSC_INVARIANT_CONTROL => {
+                self.need(Privileges::TSC_INVARIANT)?;
+                self.invariant_tsc.set(value)
+            }
             _ => {
                 self.need_feature(Features::GUEST_CRASH_MSRS)?;
                 let crash = lock(&self.crash_registers).write(vp, msr, value, &self.memory)?;
@@ -264,6 +290,27 @@ impl HypervInterface for KvmEngine {
     }
 }
 
+/// `HV_X64_MSR_TSC_INVARIANT_CONTROL`, where KVM lacks it. The bit in CPUID is there from the start then: no
+/// machine of this host ever moves to another computer.
+#[derive(Debug)]
+struct InvariantTsc {
+    served: bool,
+    control: AtomicU64,
+}
+
+impl InvariantTsc {
+    /// A write. What is exposed can't be taken back, and other bits are reserved, as KVM has it since Linux 6.2
+    /// (`arch/x86/kvm/hyperv.c`).
+    fn set(&self, value: u64) -> Result<(), GeneralProtection> {
+        const EXPOSE: u64 = 1;
+        if value & !EXPOSE != 0 || value < self.control.load(Ordering::Acquire) {
+            return Err(GeneralProtection);
+        }
+        self.control.fetch_or(value, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
 /// Lets KVM know who the guest is, so that it takes hypercalls.
 fn tell_identity(vcpu: &VcpuFd, value: u64) -> Result<(), GeneralProtection> {
     let entry = kvm_msr_entry { index: HV_X64_MSR_GUEST_OS_ID, data: value, ..Default::default() };
@@ -283,4 +330,20 @@ pub(crate) fn supported_leaves(kvm: &Kvm) -> Result<CpuId, errno::Error> {
         ioctl_with_mut_ptr(kvm, KVM_GET_SUPPORTED_HV_CPUID, leaves.as_mut_fam_struct_ptr())
     };
     if result < 0 { Err(errno::Error::last()) } else { Ok(leaves) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exposed_invariant_tsc_cannot_be_taken_back() {
+        let register = InvariantTsc { served: true, control: AtomicU64::new(0) };
+        assert_eq!(register.set(0), Ok(()));
+        assert_eq!(register.set(2), Err(GeneralProtection));
+        assert_eq!(register.set(1), Ok(()));
+        assert_eq!(register.set(0), Err(GeneralProtection));
+        assert_eq!(register.set(1), Ok(()));
+        assert_eq!(register.control.load(Ordering::Acquire), 1);
+    }
 }

@@ -35,6 +35,11 @@ pub fn vendor(leaves: &[kvm_cpuid_entry2]) -> [u8; 12] {
     vendor
 }
 
+/// Whether the TSC runs at one rate for ever (leaf 0x80000007, EDX bit 8).
+pub fn has_invariant_tsc(leaves: &[kvm_cpuid_entry2]) -> bool {
+    leaves.iter().any(|leaf| leaf.function == 0x8000_0007 && leaf.edx & 1 << 8 != 0)
+}
+
 /// The leaves of one VP. `hypervisor` replaces whatever KVM has in the hypervisor's range.
 pub fn for_vp(
     supported: &[kvm_cpuid_entry2],
@@ -209,6 +214,13 @@ mod tests {
         let leaves = for_vp(&supported(), &[], without, 0);
         assert_eq!(find(&leaves, 1, 0).ecx & 1 << 24, 0);
         assert_ne!(find(&vp_leaves(1, 0), 1, 0).ecx & 1 << 24, 0);
+    }
+
+    #[test]
+    fn an_invariant_tsc_is_one_bit() {
+        let with = |edx| [kvm_cpuid_entry2 { function: 0x8000_0007, edx, ..Default::default() }];
+        assert!(has_invariant_tsc(&with(1 << 8)) && !has_invariant_tsc(&with(!(1 << 8))));
+        assert!(!has_invariant_tsc(&[]));
     }
 
     #[test]

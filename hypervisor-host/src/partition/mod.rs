@@ -107,10 +107,17 @@ impl Partition {
             .map_err(KvmFailure::of("KVM_GET_SUPPORTED_CPUID"))?;
         let vm = Arc::new(create_vm(kvm)?);
         let kicks = Arc::new(VpKicks::new(config.vps.get()));
-        let trap = TrapInstruction::for_vendor(cpuid::vendor(supported.as_slice()));
         let no_descriptor = || PartitionError::system("no event descriptor");
         let crashes = Arc::new(Crashes::new().map_err(no_descriptor())?);
-        let hyperv = hyperv_interface(kvm, config, &vm, ram.guest(), trap, &kicks, &crashes)?;
+        let hyperv = hyperv_interface(
+            kvm,
+            config,
+            &vm,
+            ram.guest(),
+            supported.as_slice(),
+            &kicks,
+            &crashes,
+        )?;
         if let Some(hyperv) = &hyperv {
             hyperv.prepare_machine(&vm)?;
         }
@@ -194,13 +201,15 @@ fn hyperv_interface(
     config: &MachineConfig,
     vm: &Arc<VmFd>,
     memory: &GuestMemoryMmap,
-    trap: TrapInstruction,
+    supported: &[kvm_cpuid_entry2],
     kicks: &Arc<VpKicks>,
     crashes: &Arc<Crashes>,
 ) -> Result<Option<Arc<dyn HypervInterface>>, PartitionError> {
     if !config.hyperv {
         return Ok(None);
     }
+    let trap = TrapInstruction::for_vendor(cpuid::vendor(supported));
+    let invariant_tsc = cpuid::has_invariant_tsc(supported);
     let (kick, run_time) = (kicks.clone(), kicks.clone());
     let config = EngineConfig {
         vm: vm.clone(),
@@ -210,6 +219,7 @@ fn hyperv_interface(
         run_time: Box::new(move |vp| run_time.run_time(vp)),
         crashes: crashes.clone(),
         trap,
+        invariant_tsc,
         policy: config.policy,
         threshold: config.spin_threshold,
         offered: config.offered,

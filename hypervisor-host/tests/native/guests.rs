@@ -357,7 +357,7 @@ guest! { idle_until_synthetic_timer: g24_start g24_end
     "out %eax, %dx"
 }
 
-// The same timer as above, with interrupts on while the VP idles; its handler ends the machine.
+// The APIC's timer after half a second, with interrupts on while the VP idles; its handler ends the machine.
 guest! { idle_with_interrupts: g25_start g25_end
     "lea 8f(%rip), %rax"
     "mov %ax, 0x500410"
@@ -371,7 +371,7 @@ guest! { idle_with_interrupts: g25_start g25_end
     "movl $0x1FF, 0xF0(%rdi)"
     "movl $0xB, 0x3E0(%rdi)"
     "movl $0x41, 0x320(%rdi)"
-    "movl $50000000, 0x380(%rdi)"
+    "movl $500000000, 0x380(%rdi)"
     "mov $0x400000F0, %ecx"
     "sti"
     "rdmsr"
