@@ -179,7 +179,11 @@ impl<C: Cpu> Synic<C> {
 
     /// Keeps `sint` from raising interrupts. Messages still come into its slot.
     pub fn mask(&self, sint: Sint) {
-        self.write(sint.msr(), self.sint(sint).masked().0);
+        let register = self.sint(sint);
+        // A write may cost an exit more.
+        if !register.is_masked() {
+            self.write(sint.msr(), register.masked().0);
+        }
     }
 
     /// The source's register.

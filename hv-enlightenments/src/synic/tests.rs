@@ -90,15 +90,19 @@ fn queue(cpu: &FakeCpu, slot: &'static Slot, messages: impl IntoIterator<Item = 
 
 #[test]
 fn enabling_masks_all_sources_and_names_the_pages() {
-    let (cpu, _) = enabled();
-    let writes = cpu.msr_writes();
-    for number in 0..16 {
-        assert!(writes.contains(&(HV_X64_MSR_SINT0 + number, HvSynicSint::RESET.0)));
-    }
-    let after_sints = &writes[16..];
-    let expected =
-        [(HV_X64_MSR_SIMP, 0x8001), (HV_X64_MSR_SIEFP, 0x9001), (HV_X64_MSR_SCONTROL, 1)];
-    assert_eq!(after_sints, expected, "the controller itself comes last");
+    let (cpu, hv) = cpu_with(Privileges::SYNIC);
+    cpu.set_msr(HV_X64_MSR_SINT0 + 3, 0x55);
+    cpu.set_msr(HV_X64_MSR_SINT0 + 15, 0x66);
+    // SAFETY: no hypervisor is there to write to the address.
+    unsafe { Synic::enable(cpu, &hv, pages(), PAGES_GPA) }.unwrap();
+    let expected = [
+        (HV_X64_MSR_SINT0 + 3, 0x1_0055),
+        (HV_X64_MSR_SINT0 + 15, 0x1_0066),
+        (HV_X64_MSR_SIMP, 0x8001),
+        (HV_X64_MSR_SIEFP, 0x9001),
+        (HV_X64_MSR_SCONTROL, 1),
+    ];
+    assert_eq!(cpu.msr_writes(), expected, "the controller itself comes last");
 }
 
 #[test]

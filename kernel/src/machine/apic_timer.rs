@@ -1,10 +1,13 @@
 //! The local APIC's timer, one interrupt at a time, for machines without synthetic timers.
 //!
-//! Its frequency is measured against the clock once. It need not be exact: who waits looks at the clock.
+//! Its frequency is told by the hypervisor, or measured against the clock once. It need not be exact: who waits looks at
+//! the clock.
 
+use hv_enlightenments::clock::Frequencies;
 use spin::Once;
 
-use super::{apic, clock, cpu};
+use super::cpu::{self, CPU};
+use super::{apic, clock, hyperv};
 
 /// Timer ticks in 2^16 units of 100 ns; 0 if they are not known.
 static RATE: Once<u64> = Once::new();
@@ -27,8 +30,15 @@ fn measure() -> u64 {
     if over && ticks > 0 { ((u64::from(ticks) << 16) / units).max(1) } else { 0 }
 }
 
+/// By the hypervisor's word.
+fn told() -> Option<u64> {
+    let hz = Frequencies::read(&CPU, hyperv::interface()?)?.apic_hz.get();
+    let ticks_per_second = hz / u64::from(apic::TIMER_DIVISOR);
+    (ticks_per_second > 0).then_some(((u128::from(ticks_per_second) << 16) / 10_000_000) as u64)
+}
+
 fn rate() -> u64 {
-    *RATE.call_once(measure)
+    *RATE.call_once(|| told().unwrap_or_else(measure))
 }
 
 /// Whether the timer can be used: it counts, and the clock does.

@@ -5,6 +5,7 @@
 use core::arch::x86_64::__cpuid_count;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use hv_enlightenments::clock::{Frequencies, expose_invariant_tsc};
 use hv_enlightenments::{Clock, Gpa, HyperV, ReferenceTscPage, X86Cpu};
 use spin::Once;
 use x86_64::instructions::port::Port;
@@ -37,9 +38,12 @@ static TSC_PAGE: ReferenceTscPage = ReferenceTscPage::new();
 pub(crate) fn init(hv: Option<&HyperV>) {
     let source = SOURCE.call_once(|| match hv.and_then(hyperv_clock) {
         Some(clock) => TimeSource::HyperV(clock),
-        None => TimeSource::Tsc(tsc_khz()),
+        None => TimeSource::Tsc(tsc_khz(hv)),
     });
     BOOT_100NS.store(now(source), Ordering::Relaxed);
+    if hv.is_some_and(|hv| expose_invariant_tsc(&CPU, hv)) {
+        log::debug!("the time stamp counter is shown as invariant");
+    }
     match source {
         TimeSource::HyperV(clock) if clock.has_tsc_page() => log::debug!("reference TSC page"),
         TimeSource::HyperV(_) => log::debug!("reference counter, no TSC page"),
@@ -85,8 +89,9 @@ fn now(source: &TimeSource) -> u64 {
 }
 
 /// The counter's frequency in kHz.
-fn tsc_khz() -> u64 {
-    tsc_khz_from_cpuid().or_else(tsc_khz_from_pit).unwrap_or_else(|| {
+fn tsc_khz(hv: Option<&HyperV>) -> u64 {
+    let told = || tsc_khz_from_cpuid().or_else(|| tsc_khz_from_hypervisor(hv?));
+    told().or_else(tsc_khz_from_pit).unwrap_or_else(|| {
         log::warn!("nothing tells the time stamp counter's frequency; {FALLBACK_KHZ} kHz assumed");
         FALLBACK_KHZ
     })
@@ -99,6 +104,12 @@ fn tsc_khz_from_cpuid() -> Option<u64> {
     }
     let leaf = __cpuid_count(0x15, 0);
     let hz = (u64::from(leaf.ecx) * u64::from(leaf.ebx)).checked_div(leaf.eax.into())?;
+    (hz >= 1_000_000).then_some(hz / 1000)
+}
+
+/// From the hypervisor's register, if it can be believed.
+fn tsc_khz_from_hypervisor(hv: &HyperV) -> Option<u64> {
+    let hz = Frequencies::read(&CPU, hv)?.tsc_hz.get();
     (hz >= 1_000_000).then_some(hz / 1000)
 }
 
