@@ -46,6 +46,8 @@ pub enum Apic {
 pub enum Job<'a> {
     /// Print the names of the tests.
     List,
+    /// Panic, to see what a host makes of it.
+    Panic,
     /// Run all tests, or those in a comma-separated list.
     Tests(Option<&'a str>),
     /// Run the conformance matrix or part of it.
@@ -206,13 +208,17 @@ fn parse_word<'a>(
         Some((key, value)) => (key, Some(value)),
         None => (word, None),
     };
-    if let "events" | "list" | "testdev" = key {
+    if let "events" | "list" | "testdev" | "panic" = key {
         if value.is_some() {
             return Err(CmdlineError::NeedlessValue(key));
         }
         options.events |= key == "events";
         options.testdev |= key == "testdev";
-        return Ok((key == "list").then_some(Job::List));
+        return Ok(match key {
+            "list" => Some(Job::List),
+            "panic" => Some(Job::Panic),
+            _ => None,
+        });
     }
     let pair = Pair { key, value };
     match key {
@@ -473,6 +479,8 @@ mod tests {
     #[test]
     fn jobs_exclude_one_another() {
         assert_eq!(parse("list test=all"), Err(CmdlineError::TwoJobs("test")));
+        assert_eq!(parse("panic list"), Err(CmdlineError::TwoJobs("list")));
+        assert_eq!(parse("panic events").unwrap().job, Job::Panic);
         assert_eq!(parse("study=spin list"), Err(CmdlineError::TwoJobs("list")));
     }
 

@@ -16,6 +16,7 @@ pub(crate) fn main(machine: &'static Machine) -> ! {
     announce(machine);
     let code = match machine.options.job {
         Job::List => guest_tests::list(),
+        Job::Panic => panic!("as asked for on the command line, with {} VPs", vp::online().count()),
         Job::Tests(names) => guest_tests::run(names),
         Job::Conformance(cases) => conformance::run(&cases, machine.options.case_limit),
         Job::Study(locks) => study::run(locks, &machine.options.study),

@@ -58,6 +58,11 @@ pub fn checks(artifacts: &Artifacts, batch: &mut Batch) -> Result<Vec<Check>> {
             argv("bogus=1", 1, &["--report", REPORT]),
             |r| ends("an unknown word on the kernel's command line ends with 2", r, 2),
         ),
+        check(
+            "a panic is told by the crash registers",
+            argv("panic", 2, &["--report", REPORT]),
+            panic_is_told,
+        ),
         check("an unknown test", argv("test=no::such_test", 1, &["--report", REPORT]), |r| {
             ends("an unknown test ends with 2", r, 2)
         }),
@@ -131,6 +136,25 @@ fn ends(name: &str, result: &JobResult, code: i32) -> Vec<Case> {
         report(result).err().map(|error| format!("{error:#}"))
     };
     vec![Case::check(name, wrong)]
+}
+
+/// The guest ends with its own code, and the host prints and keeps what it told before.
+fn panic_is_told(result: &JobResult) -> Vec<Case> {
+    const MESSAGE: &str = "as asked for on the command line, with 2 VPs";
+    let mut cases = ends("a panic ends with 3", result, 3);
+    let told = report(result).map(|report| {
+        let [crash] = &report.crashes[..] else {
+            return Some(format!("{} crashes in the report", report.crashes.len()));
+        };
+        let right = crash.parameters[0] == 3 && crash.message.as_deref() == Some(MESSAGE);
+        (!right).then(|| format!("{crash:?}"))
+    });
+    let wrong = told.unwrap_or_else(|error| Some(format!("{error:#}")));
+    cases.push(Case::check("a panic's message is in the host's report", wrong));
+    let printed = result.stderr_text().contains(MESSAGE);
+    let wrong = (!printed).then(|| format!("not in: {}", result.stderr_text().trim()));
+    cases.push(Case::check("a panic's message is printed by the host", wrong));
+    cases
 }
 
 fn triple_fault_prints_registers(result: &JobResult) -> Vec<Case> {
