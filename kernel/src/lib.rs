@@ -23,6 +23,7 @@ pub mod matrix;
 pub mod memory_map;
 pub mod paging;
 pub mod phys;
+pub mod rounds;
 pub mod symbols;
 pub mod tally;
 pub mod timer_wheel;

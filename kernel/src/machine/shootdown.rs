@@ -11,11 +11,12 @@
 #![expect(unsafe_code, reason = "invalidates translations")]
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use hv_enlightenments::hypercall::{CallBuffer, CallError};
 use hv_enlightenments::tlb::{AddressSpace, FlushError, PageRange};
 use hv_enlightenments::{Targets, VpSet};
+use kernel::rounds::Rounds;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use x86_64::registers::control::Cr3;
 
@@ -33,37 +34,16 @@ const LOOKS: u32 = 1000;
 const LIMIT_100NS: u64 = 600_000_000;
 
 /// One round of interrupts at a time. Whoever waits for it serves the others: see [`lock`].
-static ROUND: SpinMutex<Round> = SpinMutex::new(Round { number: 0 });
+static ROUNDS: SpinMutex<Rounds> = SpinMutex::new(Rounds::new());
 /// The page for parameters, where the hypervisor does not take them in registers.
 static BUFFER: SpinMutex<Option<CallBuffer>> = SpinMutex::new(None);
-/// The pages of the present round. Written before `wanted` of any processor.
+/// The pages of the present round. Written before any processor is asked.
 static START: AtomicU64 = AtomicU64::new(0);
 static PAGES: AtomicU64 = AtomicU64::new(0);
 /// Flushes so far, by how they were done.
 static BY_HYPERCALL: AtomicU64 = AtomicU64::new(0);
 static BY_INTERRUPT: AtomicU64 = AtomicU64::new(0);
 static NMIS: AtomicU64 = AtomicU64::new(0);
-
-struct Round {
-    number: u64,
-}
-
-/// What others want of a processor.
-pub(crate) struct Request {
-    /// Number of the latest round it takes part in. Release; Acquire in [`serve`].
-    wanted: AtomicU64,
-    /// Number of the latest round it has finished. Release in [`serve`]; Acquire in [`has_done`].
-    done: AtomicU64,
-    /// An NMI is on its way to it. SeqCst, with `wanted`: see [`send_nmi`].
-    nmi: AtomicBool,
-}
-
-impl Request {
-    /// Nothing.
-    pub(crate) const fn new() -> Self {
-        Self { wanted: AtomicU64::new(0), done: AtomicU64::new(0), nmi: AtomicBool::new(false) }
-    }
-}
 
 /// Flushes so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,32 +122,27 @@ pub(crate) fn by_hypercall(pages: PageRange) -> Result<(), FlushError> {
 
 /// Flushes on the other processors by interrupting them; returns when all have said that they did.
 pub(crate) fn by_interrupt(pages: PageRange) {
-    let mut round = lock();
-    round.number += 1;
-    let number = round.number;
+    let mut rounds = lock();
+    let number = rounds.begin();
     START.store(pages.start, Ordering::Relaxed);
     PAGES.store(pages.pages, Ordering::Relaxed);
-    for vp in others() {
-        vp.flush.wanted.store(number, Ordering::SeqCst);
-    }
-    // Those that were asked: one that starts just now begins without translations.
-    let asked = |vp: &&Vp| vp.flush.wanted.load(Ordering::Relaxed) == number;
+    others().for_each(|vp| vp.flush.ask(number));
+    // One that starts just now was not asked, and begins without translations.
+    let asked = |vp: &&Vp| vp.flush.is_asked(number);
     ipi::send_to(others().filter(asked), FLUSH_VECTOR);
-    for vp in others().filter(asked) {
-        wait_for(vp, number);
-    }
+    others().filter(asked).for_each(|vp| wait_for(vp, number));
     BY_INTERRUPT.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Whether a round is on, or the page for parameters in use.
 pub(crate) fn is_locked() -> bool {
-    ROUND.is_locked() || BUFFER.is_locked()
+    ROUNDS.is_locked() || BUFFER.is_locked()
 }
 
 /// The right to a round. Whoever has it may be waiting for us, and we may not take interrupts.
-fn lock() -> SpinMutexGuard<'static, Round> {
+fn lock() -> SpinMutexGuard<'static, Rounds> {
     loop {
-        if let Some(guard) = ROUND.try_lock() {
+        if let Some(guard) = ROUNDS.try_lock() {
             return guard;
         }
         serve();
@@ -179,7 +154,7 @@ fn lock() -> SpinMutexGuard<'static, Round> {
 fn wait_for(vp: &Vp, number: u64) {
     let mut begin = None;
     for looks in 1_u32.. {
-        if vp.flush.done.load(Ordering::Acquire) >= number {
+        if vp.flush.is_done(number) {
             return;
         }
         cpu::pause();
@@ -198,10 +173,8 @@ fn wait_for(vp: &Vp, number: u64) {
     panic!("vp{} does not flush its translations", vp.index);
 }
 
-/// Sends an NMI unless one is on its way, which will do as well: whoever takes it clears the mark before it looks
-/// what is wanted.
 fn send_nmi(vp: &Vp) {
-    if !vp.flush.nmi.swap(true, Ordering::SeqCst) {
+    if vp.flush.may_send_nmi() {
         NMIS.fetch_add(1, Ordering::Relaxed);
         apic::send_nmi(vp.apic_id);
     }
@@ -209,7 +182,7 @@ fn send_nmi(vp: &Vp) {
 
 /// Whether the NMI that has just come is ours. It is served then.
 pub(crate) fn take_nmi() -> bool {
-    let ours = vp::try_current().is_some_and(|vp| vp.flush.nmi.swap(false, Ordering::SeqCst));
+    let ours = vp::try_current().is_some_and(|vp| vp.flush.take_nmi());
     if ours {
         serve();
     }
@@ -219,14 +192,11 @@ pub(crate) fn take_nmi() -> bool {
 /// Does what the others want of this processor. In interrupt handlers, NMI's included, and wherever one waits.
 pub(crate) fn serve() {
     let Some(vp) = vp::try_current() else { return };
-    let wanted = vp.flush.wanted.load(Ordering::SeqCst);
-    if vp.flush.done.load(Ordering::Relaxed) >= wanted {
-        return;
-    }
-    // Pages of a later round, if an NMI has served this one meanwhile: that round has its own interrupt.
-    let (start, pages) = (START.load(Ordering::Relaxed), PAGES.load(Ordering::Relaxed));
-    flush_own(PageRange { start, pages });
-    vp.flush.done.fetch_max(wanted, Ordering::Release);
+    vp.flush.serve(|| {
+        // Pages of a later round, if an NMI has done this one meanwhile: that round has its own interrupt.
+        let (start, pages) = (START.load(Ordering::Relaxed), PAGES.load(Ordering::Relaxed));
+        flush_own(PageRange { start, pages });
+    });
 }
 
 /// Forgets translations on this processor.

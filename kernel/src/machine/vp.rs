@@ -9,12 +9,12 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use hv_enlightenments::spin_wait::SpinStats;
 use kernel::MAX_VPS;
 use kernel::memory_map::Range;
+use kernel::rounds::Request;
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::GsBase;
 
 use super::fault::{Guard, Recovery};
 use super::segments::Segments;
-use super::shootdown::Request;
 use super::stacks::Stacks;
 
 /// No index of the hypervisor's is known.
