@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::MAX_VPS;
 use spin::mutex::SpinMutex;
-use workload::{AREA_WORDS, Common, WORKS};
+use workload::{AREA_WORDS, Common, ROUNDS, WORKS};
 
 use crate::machine::console::{self, println};
 use crate::machine::jobs::{self, Barrier};
@@ -51,7 +51,7 @@ pub(crate) fn run(amount: u32) -> u8 {
     }
     let widths = core::iter::successors(Some(1), |width| Some(width * 2));
     for width in widths.take_while(|width| *width <= most) {
-        for work in 0..WORKS.len() {
+        for work in (0..ROUNDS).flat_map(|_| 0..WORKS.len()) {
             measure(Task { work, width, amount });
         }
     }

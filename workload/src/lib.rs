@@ -23,6 +23,9 @@ pub const AREA_WORDS: usize = 3 * PART_WORDS;
 /// Words in each of the three arrays that make up a thread's memory.
 const PART_WORDS: usize = 1 << 18;
 
+/// How often each side does each kind of work at each width: short pieces, of which some are not disturbed.
+pub const ROUNDS: usize = 10;
+
 /// What the threads share. One for all, and fresh for each piece of work.
 #[derive(Debug)]
 #[repr(align(64))]

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use hypervisor_host::partition::vp::pin_to;
 use tests::events::{PREFIX, Scaling};
-use workload::{AREA_WORDS, Common, WORKS, Work};
+use workload::{AREA_WORDS, Common, ROUNDS, WORKS, Work};
 
 fn main() -> ExitCode {
     match run() {
@@ -33,7 +33,7 @@ fn run() -> Result<()> {
     let mut areas = vec![vec![1; AREA_WORDS]; cpus.len()];
     let widths = std::iter::successors(Some(1), |width| Some(width * 2));
     for width in widths.take_while(|width| *width <= cpus.len()) {
-        for work in &WORKS {
+        for work in (0..ROUNDS).flat_map(|_| &WORKS) {
             let done = measure(work, &cpus[..width], &mut areas, amount)?;
             println!("{PREFIX}{}", line(&done)?);
         }

@@ -233,8 +233,8 @@ impl<'a> Study<'a> {
 
     fn job(&self, task: &Task) -> Result<Job> {
         let amount = match self.executor {
-            Executor::Native(_) => 500,
-            Executor::Lab(_) => 40,
+            Executor::Native(_) => 50,
+            Executor::Lab(_) => 8,
         };
         Ok(match task {
             Task::Boot(_, boot) => self.boot_job(boot)?,

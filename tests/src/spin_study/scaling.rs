@@ -18,11 +18,11 @@ pub struct Pair {
     pub guest: Scaling,
 }
 
-/// Puts both sides of one repetition together.
+/// Puts both sides of one repetition together: both do the same, in the same order.
 ///
 /// # Errors
 ///
-/// Says which work is missing on a side, or came to something else there.
+/// Says what one side did otherwise, or came to something else.
 pub fn pair(repetition: u32, bare: Vec<Scaling>, guest: &[Scaling]) -> Result<Vec<Pair>, String> {
     if bare.len() != guest.len() {
         return Err(format!(
@@ -31,18 +31,19 @@ pub fn pair(repetition: u32, bare: Vec<Scaling>, guest: &[Scaling]) -> Result<Ve
             guest.len()
         ));
     }
-    let pair = |bare: Scaling| {
+    let pair = |(bare, guest): (Scaling, &Scaling)| {
         let Scaling { work, width, amount, .. } = &bare;
-        let same =
-            |other: &&Scaling| (&other.work, &other.width, &other.amount) == (work, width, amount);
-        let guest = guest.iter().find(same).ok_or(format!("the guest has no {work} on {width}"))?;
+        if (&guest.work, &guest.width, &guest.amount) != (work, width, amount) {
+            let Scaling { work: other, width: there, .. } = guest;
+            return Err(format!("{work} on {width} was done, in the guest {other} on {there}"));
+        }
         if guest.result != bare.result {
             let (here, there) = (bare.result, guest.result);
             return Err(format!("{work} on {width} came to {here}, in the guest to {there}"));
         }
         Ok(Pair { repetition, guest: guest.clone(), bare })
     };
-    bare.into_iter().map(pair).collect()
+    bare.into_iter().zip(guest).map(pair).collect()
 }
 
 /// One kind of work at one width.
@@ -58,6 +59,8 @@ pub struct Width {
     pub guest_to_bare: f64,
     /// Least and greatest of these ratios.
     pub range: (f64, f64),
+    /// The bare machine's least time ÷ the guest's least: what it is where nothing disturbed either.
+    pub least_times: f64,
     /// Work done together in the same time ÷ that done by one, bare.
     pub bare_scaling: f64,
     /// The same in the guest.
@@ -89,7 +92,11 @@ pub fn widths(pairs: &[Pair]) -> Vec<Width> {
             let all = median(of(&work, width).map(|pair| time(side(pair)))).unwrap_or(1.0);
             f64::from(width) * one / all
         };
+        let least = |side: fn(&Pair) -> &Scaling| {
+            of(&work, width).map(|pair| time(side(pair))).fold(f64::INFINITY, f64::min)
+        };
         Width {
+            least_times: least(|pair| &pair.bare) / least(|pair| &pair.guest),
             repetitions: ratios.len(),
             guest_to_bare: median(ratios.iter().copied()).unwrap_or(0.0),
             range: (
