@@ -40,21 +40,25 @@ impl HypercallInput {
     const FAST: u64 = 1 << 16;
 
     /// A simple call with its parameters in memory.
+    #[inline]
     pub const fn new(code: u16) -> Self {
         Self(code as u64)
     }
 
     /// The same call with its parameters in registers.
+    #[inline]
     pub const fn fast(self) -> Self {
         Self(self.0 | Self::FAST)
     }
 
     /// The same call with a variable-size header of `qwords` 8-byte units (10 bits are kept).
+    #[inline]
     pub const fn with_variable_header(self, qwords: u16) -> Self {
         Self(self.0 | ((qwords & 0x3FF) as u64) << 17)
     }
 
     /// The same call as a rep call of `count` elements from index `start` (12 bits each are kept).
+    #[inline]
     pub const fn with_reps(self, count: u16, start: u16) -> Self {
         Self(self.0 | ((count & 0xFFF) as u64) << 32 | ((start & 0xFFF) as u64) << 48)
     }
@@ -65,6 +69,7 @@ impl HypercallInput {
     }
 
     /// Whether the parameters are in registers.
+    #[inline]
     pub const fn is_fast(self) -> bool {
         self.0 & Self::FAST != 0
     }
@@ -75,6 +80,7 @@ impl HypercallInput {
     }
 
     /// Number of elements of a rep call.
+    #[inline]
     pub const fn rep_count(self) -> u16 {
         (self.0 >> 32) as u16 & 0xFFF
     }
@@ -91,11 +97,13 @@ pub struct HypercallResult(pub u64);
 
 impl HypercallResult {
     /// A result value of `status` (0 for success) and the number of elements done.
+    #[inline]
     pub const fn new(status: u16, reps_complete: u16) -> Self {
         Self(status as u64 | ((reps_complete & 0xFFF) as u64) << 32)
     }
 
     /// The status as a Rust result.
+    #[inline]
     pub const fn status(self) -> Result<(), HvError> {
         match NonZeroU16::new(self.0 as u16) {
             None => Ok(()),
@@ -104,6 +112,7 @@ impl HypercallResult {
     }
 
     /// Elements of a rep call that were done.
+    #[inline]
     pub const fn reps_complete(self) -> u16 {
         (self.0 >> 32) as u16 & 0xFFF
     }

@@ -3,7 +3,6 @@
 //! The page has to read the counter in order with its own fields, so that it is compared with the counter read
 //! in that order (`lfence; rdtsc; lfence`), with half of it, and with the instruction alone.
 
-#![expect(missing_docs, reason = "a program, made by a macro")]
 #![expect(unsafe_code, reason = "lays out a page as a hypervisor would, reads the counter")]
 
 #[path = "../tests/support/mod.rs"]
@@ -19,7 +18,7 @@ use hv_abi::cpuid::{Features, Privileges};
 use hv_enlightenments::cpu::fake::FakeCpu;
 use hv_enlightenments::{Clock, Cpu, Gpa, HyperV, ReferenceTscPage};
 
-use self::support::UserCpu;
+use self::support::user_cpu::UserCpu;
 
 static FAKE: FakeCpu = FakeCpu::new();
 static PAGE: ReferenceTscPage = ReferenceTscPage::new();
@@ -27,9 +26,12 @@ static PAGE: ReferenceTscPage = ReferenceTscPage::new();
 /// Fills the page for a counter of 2.5 GHz: 10 MHz, shifted by 64 bits.
 fn publish() {
     let page = from_ref(&PAGE);
-    // SAFETY: the page begins with three fields of four, four and eight bytes, all atomics in our `static`.
-    let (sequence, scale) =
-        unsafe { (&*page.cast::<AtomicU32>(), &*page.cast::<AtomicU64>().add(1)) };
+    // SAFETY: the page begins with its sequence number, an atomic in our `static`.
+    let sequence = unsafe { &*page.cast::<AtomicU32>() };
+    // SAFETY: the page is longer.
+    let scale = unsafe { page.cast::<AtomicU64>().add(1) };
+    // SAFETY: the scale is the second field of eight bytes, an atomic too.
+    let scale = unsafe { &*scale };
     scale.store(u64::MAX / 250, Ordering::Relaxed);
     sequence.store(1, Ordering::Release);
 }

@@ -2,8 +2,6 @@
 //!
 //! `make costs` runs this and prints the ratios.
 
-#![expect(missing_docs, reason = "a program, made by a macro")]
-
 use std::hint::black_box;
 
 use criterion::measurement::WallTime;

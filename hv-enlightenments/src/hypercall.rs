@@ -88,6 +88,7 @@ impl<C: Cpu> HypercallPage<C> {
     /// # Safety
     ///
     /// What the hypervisor does on this call with these parameters is sound.
+    #[inline]
     pub unsafe fn fast(&self, code: u16, first: u64, second: u64) -> Result<(), HvError> {
         let input = HypercallInput::new(code).fast();
         // SAFETY: the page is enabled (`enable`), a fast call names no memory, and the caller vouches for it.

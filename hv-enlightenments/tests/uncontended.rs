@@ -5,15 +5,19 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64", not(loom)))]
 #![expect(unsafe_code, reason = "forks, traces and takes locks by hand")]
 
+mod support;
+
 use core::hint::black_box;
 
 use hv_enlightenments::cpu::fake::FakeCpu;
-use hv_enlightenments::lock::{RawTasLock, RawTicketLock, Relax};
+use hv_enlightenments::lock::{RawMcsLock, RawTasLock, RawTicketLock, Relax};
 use hv_enlightenments::spin_wait::{
     Bare, Enlightened, LongSpinNotifier, Plain, SpinPlatform, SpinStats,
 };
 use lock_api::RawMutex;
 use spin::mutex::SpinMutex;
+
+use self::support::steps::instructions;
 
 static CPU: FakeCpu = FakeCpu::new();
 static STATS: SpinStats = SpinStats::new();
@@ -49,51 +53,6 @@ fn take_and_free_spin<R: spin::RelaxStrategy, const ROUNDS: u32>() {
     for _ in 0..black_box(ROUNDS) {
         drop(black_box(&lock).lock());
     }
-}
-
-/// Instructions from a first stop of the child to its end; `None` where tracing is not allowed.
-fn instructions(work: fn()) -> Option<u32> {
-    // SAFETY: the child runs `work`, which takes only locks of its own, and async-signal-safe functions.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        run_traced(work);
-    }
-    assert!(child > 0, "fork failed");
-    let mut status = wait(child);
-    if libc::WIFEXITED(status) {
-        return None;
-    }
-    let mut steps = 0;
-    while libc::WIFSTOPPED(status) {
-        // SAFETY: the child is ours and stopped.
-        let result = unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, child, 0, 0) };
-        assert_eq!(result, 0, "single step failed");
-        steps += 1;
-        status = wait(child);
-    }
-    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "child died: {status:#x}");
-    Some(steps)
-}
-
-fn run_traced(work: fn()) -> ! {
-    // SAFETY: asks to be traced by the parent.
-    if unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } != 0 {
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(1) };
-    }
-    // SAFETY: stops the child until the parent steps it.
-    unsafe { libc::raise(libc::SIGSTOP) };
-    work();
-    // SAFETY: ends the child at once.
-    unsafe { libc::_exit(0) };
-}
-
-fn wait(child: libc::pid_t) -> libc::c_int {
-    let mut status = 0;
-    // SAFETY: `status` is ours to write.
-    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!(waited, child, "waitpid failed");
-    status
 }
 
 /// One lock to measure, taken and freed [`FEW`] times and [`MANY`] times.
@@ -152,6 +111,16 @@ fn every_strategy_of_tickets_costs_the_same_when_free() {
         raw::<RawTicketLock<Bare>>("bare"),
         raw::<RawTicketLock<Plain<Kernel>>>("plain"),
         raw::<RawTicketLock<Enlightened<Kernel>>>("enlightened"),
+    ];
+    all_cost_the_same(&kinds);
+}
+
+#[test]
+fn every_strategy_of_a_queue_that_spins_costs_the_same_when_free() {
+    let kinds = [
+        raw::<RawMcsLock<Bare>>("bare"),
+        raw::<RawMcsLock<Plain<Kernel>>>("plain"),
+        raw::<RawMcsLock<Enlightened<Kernel>>>("enlightened"),
     ];
     all_cost_the_same(&kinds);
 }

@@ -96,6 +96,7 @@ impl<C: Cpu> LongSpinNotifier<C> {
     }
 
     /// The threshold in force: never, while disabled or after a refusal.
+    #[inline]
     pub fn threshold(&self) -> SpinThreshold {
         SpinThreshold(self.threshold.load(Ordering::Relaxed))
     }
@@ -111,6 +112,7 @@ impl<C: Cpu> LongSpinNotifier<C> {
     /// disabled.
     ///
     /// A fast call: it needs no memory and may be made with interrupts on or off, in a handler too.
+    #[inline]
     pub fn notify(&self, rounds: u32) -> bool {
         if self.threshold() == SpinThreshold::NEVER {
             return false;
