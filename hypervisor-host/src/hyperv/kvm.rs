@@ -3,21 +3,18 @@
 //! KVM keeps SynIC, timers, clocks, TLB flushes and IPIs. To have the hypercall page for itself, the
 //! host traps the two MSRs that control it by an MSR filter, and tells KVM the guest OS identity alone:
 //! KVM takes hypercalls as soon as it knows one, page or not (Linux, kvm_hv_hypercall_enabled). The guest idle
-//! and crash registers are ours too. What calls do is in [`super::calls`].
+//! and crash registers are ours too. What calls do is in [`super::calls`], what registers do in
+//! [`super::registers`].
 #![expect(unsafe_code, reason = "kvm-ioctls has no wrapper for KVM_GET_SUPPORTED_HV_CPUID")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use hv_abi::cpuid::{Features, Privileges};
+use hv_abi::cpuid::Privileges;
 use hv_abi::hypercall::{HypercallInput, HypercallResult};
-use hv_abi::msr::{
-    HV_X64_MSR_CRASH_CTL, HV_X64_MSR_CRASH_P0, HV_X64_MSR_GUEST_IDLE, HV_X64_MSR_GUEST_OS_ID,
-    HV_X64_MSR_HYPERCALL, HV_X64_MSR_TSC_INVARIANT_CONTROL,
-};
+use hv_abi::msr::HV_X64_MSR_TSC_INVARIANT_CONTROL;
 use kvm_bindings::{
     CpuId, KVM_CAP_HYPERV_ENFORCE_CPUID, KVM_CAP_HYPERV_SYNIC2, KVM_CAP_X86_USER_SPACE_MSR, KVMIO,
-    Msrs, kvm_cpuid_entry2, kvm_cpuid2, kvm_enable_cap, kvm_msr_entry,
+    kvm_cpuid_entry2, kvm_cpuid2, kvm_enable_cap,
 };
 use kvm_ioctls::{
     Kvm, MsrExitReason, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuFd, VmFd,
@@ -32,11 +29,11 @@ use super::hypercall_page::{self, TrapInstruction};
 use super::idle::MaskedIdlers;
 use super::msr::HypercallMsrs;
 use super::park::RunTime;
+use super::registers::{InvariantTsc, TRAPPED_MSRS};
 use super::synic::lines::KvmLines;
 use super::synic::{Kick, Synic};
 use super::{GeneralProtection, HypervInterface, KvmFailure, VpAccess, cpuid};
 use crate::config::{Policy, SpinThreshold};
-use crate::process::tell;
 use crate::stats::{VpStats, lock};
 
 /// `_IOWR(KVMIO, 0xc1, struct kvm_cpuid2)` of `linux/kvm.h`.
@@ -45,13 +42,6 @@ const KVM_GET_SUPPORTED_HV_CPUID: libc::c_ulong =
 
 /// More leaves than any kernel has.
 const MAX_LEAVES: usize = 64;
-
-/// Registers that come to us, by first number and count; each group fits into eight bits.
-const TRAPPED_MSRS: [(u32, u32); 3] = [
-    (HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_HYPERCALL - HV_X64_MSR_GUEST_OS_ID + 1),
-    (HV_X64_MSR_GUEST_IDLE, 1),
-    (HV_X64_MSR_CRASH_P0, HV_X64_MSR_CRASH_CTL - HV_X64_MSR_CRASH_P0 + 1),
-];
 
 /// The engine of one machine.
 pub struct KvmEngine {
@@ -63,12 +53,12 @@ pub struct KvmEngine {
     pub(super) vps: u32,
     pub(super) run_time: Box<RunTime>,
     pub(super) synic: Arc<Synic>,
+    pub(super) msrs: Mutex<HypercallMsrs>,
+    pub(super) crash_registers: Mutex<CrashRegisters>,
+    pub(super) invariant_tsc: InvariantTsc,
+    pub(super) crashes: Arc<Crashes>,
     kick: Kick,
-    msrs: Mutex<HypercallMsrs>,
     idlers: MaskedIdlers,
-    crash_registers: Mutex<CrashRegisters>,
-    invariant_tsc: InvariantTsc,
-    crashes: Arc<Crashes>,
 }
 
 /// What an engine is made for.
@@ -108,10 +98,8 @@ impl KvmEngine {
             supported_leaves(kvm).map_err(KvmFailure::of("KVM_GET_SUPPORTED_HV_CPUID"))?;
         // KVM has the register since Linux 6.2, and then hides the bit in CPUID until it is written.
         let kvms = cpuid::served(supported.as_slice(), Offered::NONE, Offered::ALL);
-        let invariant_tsc = InvariantTsc {
-            served: config.invariant_tsc && !kvms.privileges.contains(Privileges::TSC_INVARIANT),
-            control: AtomicU64::new(0),
-        };
+        let kvm_serves = kvms.privileges.contains(Privileges::TSC_INVARIANT);
+        let invariant_tsc = InvariantTsc::new(config.invariant_tsc && !kvm_serves);
         let own = if invariant_tsc.served { Offered::OWN_INVARIANT_TSC } else { Offered::OWN };
         let offered = cpuid::served(supported.as_slice(), own, config.offered);
         let threshold = cpuid::threshold(offered, config.threshold);
@@ -134,16 +122,6 @@ impl KvmEngine {
             invariant_tsc,
             crashes,
         })
-    }
-
-    /// Refuses what the guest was not offered, as KVM does with the registers that it keeps.
-    fn need(&self, privilege: Privileges) -> Result<(), GeneralProtection> {
-        if self.offered.privileges.contains(privilege) { Ok(()) } else { Err(GeneralProtection) }
-    }
-
-    /// The same for a feature.
-    fn need_feature(&self, feature: Features) -> Result<(), GeneralProtection> {
-        if self.offered.features.contains(feature) { Ok(()) } else { Err(GeneralProtection) }
     }
 
     /// Ends the wait of those of these VPs that idle with interrupts masked.
@@ -201,23 +179,7 @@ impl HypervInterface for KvmEngine {
     }
 
     fn read_msr(&self, msr: u32) -> Result<u64, GeneralProtection> {
-        match msr {
-            HV_X64_MSR_GUEST_OS_ID | HV_X64_MSR_HYPERCALL => {
-                self.need(Privileges::HYPERCALL)?;
-                let msrs = lock(&self.msrs);
-                let identity = msr == HV_X64_MSR_GUEST_OS_ID;
-                Ok(if identity { msrs.guest_os_id() } else { msrs.hypercall() })
-            }
-            HV_X64_MSR_GUEST_IDLE => self.need(Privileges::GUEST_IDLE).map(|()| 0),
-            HV_X64_MSR_TSC_INVARIANT_CONTROL => {
-                self.need(Privileges::TSC_INVARIANT)?;
-                Ok(self.invariant_tsc.control.load(Ordering::Acquire))
-            }
-            _ => {
-                self.need_feature(Features::GUEST_CRASH_MSRS)?;
-                lock(&self.crash_registers).read(msr)
-            }
-        }
+        self.read_register(msr)
     }
 
     fn write_msr(
@@ -227,36 +189,7 @@ impl HypervInterface for KvmEngine {
         msr: u32,
         value: u64,
     ) -> Result<(), GeneralProtection> {
-        match msr {
-            HV_X64_MSR_GUEST_OS_ID => {
-                self.need(Privileges::HYPERCALL)?;
-                // Held until KVM knows it too, or two VPs could leave the two in disagreement.
-                let mut msrs = lock(&self.msrs);
-                tell_identity(vcpu, value)?;
-                msrs.set_guest_os_id(value);
-                Ok(())
-            }
-            HV_X64_MSR_HYPERCALL => {
-                self.need(Privileges::HYPERCALL)?;
-                lock(&self.msrs).set_hypercall(value)
-            }
-            HV_X64_MSR_GUEST_IDLE => Err(GeneralProtection),
-            HV_X64_MSR_TSC_INVARIANT_CONTROL => {
-                self.need(Privileges::TSC_INVARIANT)?;
-                self.invariant_tsc.set(value)
-            }
-            _ => {
-                self.need_feature(Features::GUEST_CRASH_MSRS)?;
-                let crash = lock(&self.crash_registers).write(vp, msr, value, &self.memory)?;
-                if let Some(crash) = crash {
-                    let text = crash.for_person();
-                    if self.crashes.tell(crash) {
-                        tell(&text);
-                    }
-                }
-                Ok(())
-            }
-        }
+        self.write_register(vp, vcpu, msr, value)
     }
 
     fn hypercall_page(&self, vp: VpAccess<'_>) -> u32 {
@@ -290,37 +223,6 @@ impl HypervInterface for KvmEngine {
     }
 }
 
-/// `HV_X64_MSR_TSC_INVARIANT_CONTROL`, where KVM lacks it. The bit in CPUID is there from the start then: no
-/// machine of this host ever moves to another computer.
-#[derive(Debug)]
-struct InvariantTsc {
-    served: bool,
-    control: AtomicU64,
-}
-
-impl InvariantTsc {
-    /// A write. What is exposed can't be taken back, and other bits are reserved, as KVM has it since Linux 6.2
-    /// (`arch/x86/kvm/hyperv.c`).
-    fn set(&self, value: u64) -> Result<(), GeneralProtection> {
-        const EXPOSE: u64 = 1;
-        if value & !EXPOSE != 0 || value < self.control.load(Ordering::Acquire) {
-            return Err(GeneralProtection);
-        }
-        self.control.fetch_or(value, Ordering::AcqRel);
-        Ok(())
-    }
-}
-
-/// Lets KVM know who the guest is, so that it takes hypercalls.
-fn tell_identity(vcpu: &VcpuFd, value: u64) -> Result<(), GeneralProtection> {
-    let entry = kvm_msr_entry { index: HV_X64_MSR_GUEST_OS_ID, data: value, ..Default::default() };
-    let msrs = Msrs::from_entries(&[entry]).map_err(|_| GeneralProtection)?;
-    match vcpu.set_msrs(&msrs) {
-        Ok(1) => Ok(()),
-        _ => Err(GeneralProtection),
-    }
-}
-
 /// The Hyper-V leaves that KVM supports.
 pub(crate) fn supported_leaves(kvm: &Kvm) -> Result<CpuId, errno::Error> {
     let mut leaves = CpuId::new(MAX_LEAVES).map_err(|_| errno::Error::new(libc::ENOMEM))?;
@@ -330,20 +232,4 @@ pub(crate) fn supported_leaves(kvm: &Kvm) -> Result<CpuId, errno::Error> {
         ioctl_with_mut_ptr(kvm, KVM_GET_SUPPORTED_HV_CPUID, leaves.as_mut_fam_struct_ptr())
     };
     if result < 0 { Err(errno::Error::last()) } else { Ok(leaves) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_exposed_invariant_tsc_cannot_be_taken_back() {
-        let register = InvariantTsc { served: true, control: AtomicU64::new(0) };
-        assert_eq!(register.set(0), Ok(()));
-        assert_eq!(register.set(2), Err(GeneralProtection));
-        assert_eq!(register.set(1), Ok(()));
-        assert_eq!(register.set(0), Err(GeneralProtection));
-        assert_eq!(register.set(1), Ok(()));
-        assert_eq!(register.control.load(Ordering::Acquire), 1);
-    }
 }

@@ -17,6 +17,7 @@ pub mod kvm;
 pub mod long_spin;
 pub mod msr;
 pub mod park;
+mod registers;
 pub mod synic;
 
 use std::sync::Arc;

@@ -11,7 +11,8 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::errno;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{Parts, Sint};
+use super::Sint;
+use super::state::Parts;
 use crate::stats::lock;
 
 const STACK_BYTES: usize = 64 << 10;

@@ -24,24 +24,22 @@ pub mod acks;
 pub mod connections;
 pub mod lines;
 pub mod pages;
+mod state;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use hv_abi::msr::{HV_MSR_PAGE_ADDRESS_MASK, HV_MSR_PAGE_ENABLE};
-use hv_abi::synic::{
-    HV_EVENT_FLAGS_COUNT, HV_SCONTROL_ENABLE, HV_SYNIC_SINT_COUNT, HvMessage, HvMessageType,
-};
+use hv_abi::synic::{HV_EVENT_FLAGS_COUNT, HvMessage, HvMessageType};
 use thiserror::Error;
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::errno;
 
 use self::acks::Acks;
 use self::connections::Connections;
-use self::lines::{Line, SintLines};
-use self::pages::Put;
+use self::lines::SintLines;
+use self::state::{Parts, Route, Vp};
 use crate::stats::lock;
 
 /// A synthetic interrupt source of one VP.
@@ -110,53 +108,6 @@ pub struct Synic {
     acks: Acks,
     parts: Arc<Parts>,
     connections: Connections,
-}
-
-/// What the thread for acknowledgements needs too.
-struct Parts {
-    memory: GuestMemoryMmap,
-    vps: Box<[Vp]>,
-    lines: Box<dyn SintLines>,
-    kick: Kick,
-}
-
-struct Vp {
-    control: AtomicU64,
-    message_page: AtomicU64,
-    event_page: AtomicU64,
-    /// A message may have found its place.
-    has_work: AtomicBool,
-    routes: Mutex<[Option<Route>; HV_SYNIC_SINT_COUNT]>,
-}
-
-struct Route {
-    line: Line,
-    use_: RouteUse,
-    users: u32,
-    waiting: Option<HvMessage>,
-}
-
-impl Default for Vp {
-    fn default() -> Self {
-        Self {
-            // KVM starts with an enabled SynIC (Linux, kvm_hv_activate_synic).
-            control: AtomicU64::new(HV_SCONTROL_ENABLE),
-            message_page: AtomicU64::new(0),
-            event_page: AtomicU64::new(0),
-            has_work: AtomicBool::new(false),
-            routes: Mutex::default(),
-        }
-    }
-}
-
-impl Vp {
-    /// The page that a register names, if the SynIC and the page are enabled.
-    fn page(&self, register: &AtomicU64) -> Option<GuestAddress> {
-        let value = register.load(Ordering::Acquire);
-        let on = self.control.load(Ordering::Acquire) & HV_SCONTROL_ENABLE != 0
-            && value & HV_MSR_PAGE_ENABLE != 0;
-        on.then_some(GuestAddress(value & HV_MSR_PAGE_ADDRESS_MASK))
-    }
 }
 
 impl Synic {
@@ -292,55 +243,6 @@ impl Synic {
     pub fn work(&self, vp: u32) {
         if let Some(state) = self.parts.vps.get(vp as usize) {
             self.parts.deliver(state);
-        }
-    }
-}
-
-impl Parts {
-    fn vp(&self, sint: Sint) -> Option<&Vp> {
-        self.vps.get(sint.vp as usize)
-    }
-
-    fn with_route<T>(
-        &self,
-        sint: Sint,
-        action: impl FnOnce(&mut Route) -> Result<T, PostError>,
-    ) -> Result<T, PostError> {
-        let vp = self.vp(sint).ok_or(PostError::NoRoute)?;
-        let mut routes = lock(&vp.routes);
-        let route = routes.get_mut(usize::from(sint.number)).and_then(Option::as_mut);
-        action(route.ok_or(PostError::NoRoute)?)
-    }
-
-    /// Has the VP's thread look for messages.
-    fn ask_for_work(&self, vp: u32) {
-        if let Some(state) = self.vps.get(vp as usize) {
-            state.has_work.store(true, Ordering::Release);
-            (self.kick)(vp);
-        }
-    }
-
-    /// The guest ended an interrupt or a message.
-    fn acknowledged(&self, sint: Sint) {
-        let waits = self.with_route(sint, |route| Ok(route.waiting.is_some()));
-        if waits == Ok(true) {
-            self.ask_for_work(sint.vp);
-        }
-    }
-
-    fn deliver(&self, vp: &Vp) {
-        if !vp.has_work.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        let Some(page) = vp.page(&vp.message_page) else { return };
-        for (number, route) in (0..).zip(lock(&vp.routes).iter_mut()) {
-            let Some(route) = route else { continue };
-            let Some(message) = &route.waiting else { continue };
-            if pages::put_message(&self.memory, page, number, message) == Put::Delivered {
-                route.waiting = None;
-                route.line.raise();
-            }
-            // An occupied slot brings us back by an EOM, a page outside RAM by a new SIMP.
         }
     }
 }
