@@ -44,7 +44,8 @@ The guest's serial port (COM1) is the terminal; Ctrl-C ends the machine. Text th
 goes to standard output, whatever the host has to say to standard error.
 
 Exit codes:
-  the guest's (8 bits)  the guest ended by itself; 0 for power-off and reset
+  the guest's (8 bits)  the guest ended by itself; 0 for power-off and reset; a test kernel that
+                        writes v to port 0xF4 ends with (v << 1) | 1, as on QEMU
   2                     bad input, or a computer that can't run this machine
   124                   --timeout was reached
   125                   the machine died: triple fault, crash, KVM internal error
