@@ -4,6 +4,7 @@
 //! earliest is due: a synthetic timer, or the local APIC's where there is none. The device is only a hint to look
 //! at the clock; an interrupt that comes too early or for nothing does no harm.
 
+use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hv_abi::cpuid::Features;
@@ -39,8 +40,13 @@ struct Call {
 
 type Wheel = TimerWheel<Call, TIMERS>;
 
-static WHEELS: [SpinMutex<Wheel>; MAX_VPS] = [const { SpinMutex::new(Wheel::new()) }; MAX_VPS];
-static DEVICES: [Once<Device>; MAX_VPS] = [const { Once::new() }; MAX_VPS];
+/// What a processor's timers need.
+struct Timers {
+    device: Device,
+    wheel: SpinMutex<Wheel>,
+}
+
+static PROCESSORS: [Once<Box<Timers>>; MAX_VPS] = [const { Once::new() }; MAX_VPS];
 /// When each device will interrupt; [`NEVER`] if it will not.
 static ARMED: [AtomicU64; MAX_VPS] = [const { AtomicU64::new(NEVER) }; MAX_VPS];
 const NEVER: u64 = u64::MAX;
@@ -98,11 +104,11 @@ pub(crate) struct NoTimer;
 pub(crate) fn init_processor() {
     interrupts::set_handler(TIMER_VECTOR, Some(|_| expire()));
     let device = synthetic().or_else(|| apic_timer::is_usable().then_some(Device::Apic));
-    let Some((place, device)) = DEVICES.get(vp::current_index() as usize).zip(device) else {
+    let Some((place, device)) = PROCESSORS.get(vp::current_index() as usize).zip(device) else {
         return;
     };
     log::debug!("timers of vp{} run on {}", vp::current_index(), device.name());
-    place.call_once(|| device);
+    place.call_once(|| Box::new(Timers { device, wheel: SpinMutex::new(Wheel::new()) }));
 }
 
 /// A synthetic timer, if its time is our clock's.
@@ -130,15 +136,16 @@ fn on_message(sint: Sint) {
 
 /// What interrupts the processor that runs this, if anything does.
 pub(crate) fn device() -> Option<&'static Device> {
-    DEVICES.get(vp::current_index() as usize)?.get()
+    Some(&PROCESSORS.get(vp::current_index() as usize)?.get()?.device)
 }
 
 /// Calls `function(argument)` on this processor, in an interrupt, when the clock has reached `at_100ns`.
 pub(crate) fn at(at_100ns: u64, function: fn(usize), argument: usize) -> Result<Timer, NoTimer> {
     without_interrupts(|| {
         let vp = vp::current_index() as usize;
-        let device = DEVICES[vp].get().filter(|device| device.is_ours()).ok_or(NoTimer)?;
-        let mut wheel = WHEELS[vp].lock();
+        let timers = PROCESSORS[vp].get().filter(|timers| timers.device.is_ours());
+        let Timers { device, wheel } = &**timers.ok_or(NoTimer)?;
+        let mut wheel = wheel.lock();
         let id = wheel.start(at_100ns, Call { function, argument }).map_err(|_| NoTimer)?;
         arm(device, vp, wheel.next_100ns());
         Ok(Timer { vp, id })
@@ -157,7 +164,8 @@ pub(crate) fn after(
 /// Takes a timer back, on whatever processor it was started. Whether it was not called yet, and will not be.
 pub(crate) fn cancel(timer: Timer) -> bool {
     // The device stays as it is: an interrupt for nothing is cheaper than two register writes.
-    without_interrupts(|| WHEELS[timer.vp].lock().cancel(timer.id)).is_some()
+    let Some(timers) = PROCESSORS[timer.vp].get() else { return false };
+    without_interrupts(|| timers.wheel.lock().cancel(timer.id)).is_some()
 }
 
 /// Has the device interrupt no later than `next`. Its interrupt is off.
@@ -170,15 +178,17 @@ fn arm(device: &Device, vp: usize, next: Option<u64>) {
 /// Calls what is due on this processor. In an interrupt.
 fn expire() {
     let vp = vp::current_index() as usize;
-    let Some(device) = DEVICES[vp].get().filter(|device| device.is_ours()) else { return };
+    let timers = PROCESSORS[vp].get().filter(|timers| timers.device.is_ours());
+    let Some(Timers { device, wheel }) = timers.map(|timers| &**timers) else { return };
     let mut budget = BUDGET;
     let now = clock::now_100ns();
-    let due = |budget: &mut u32| WHEELS[vp].lock().pop(now, budget);
+    let due = |budget: &mut u32| wheel.lock().pop(now, budget);
     while let Some(call) = due(&mut budget) {
         (call.function)(call.argument);
     }
     ARMED[vp].store(NEVER, Ordering::Relaxed);
-    arm(device, vp, WHEELS[vp].lock().next_100ns());
+    let next = wheel.lock().next_100ns();
+    arm(device, vp, next);
 }
 
 /// Lets the caller have the local APIC's timer of this processor. If it was our device, timers are late until it is
@@ -195,7 +205,7 @@ pub(crate) fn take_apic_timer_back() {
 
 /// Whether timers are being changed just now, on any processor.
 pub(crate) fn is_locked() -> bool {
-    WHEELS.iter().any(SpinMutex::is_locked)
+    PROCESSORS.iter().filter_map(Once::get).any(|timers| timers.wheel.is_locked())
 }
 
 /// Waits, halted, for a time.
