@@ -5,7 +5,7 @@
 use alloc::vec::Vec;
 
 use hv_abi::HV_PAGE_SIZE;
-use hv_abi::cpuid::Privileges;
+use hv_abi::cpuid::{Features, Privileges};
 use hv_abi::extended::{
     ExtendedCapabilities, HV_EXT_CALL_GET_BOOT_ZEROED_MEMORY, HV_EXT_CALL_MEMORY_HEAT_HINT,
     HV_EXT_CALL_QUERY_CAPABILITIES,
@@ -16,7 +16,7 @@ use hv_enlightenments::hypercall::CallBuffer;
 use hv_enlightenments::{Cpu, Gpa, X86Cpu};
 
 use super::support::calls::{buffer, calls, raw};
-use super::support::{need, without};
+use super::support::{need, need_features, without};
 use super::{Problem, TestResult, cases, check, skip};
 use crate::machine::cpu::CPU;
 use crate::machine::memory;
@@ -28,6 +28,7 @@ cases!(Extended: [
     an_answer_to_an_odd_address_is_refused => "TLFS, Alignment",
     zeroed_memory_is_zero => "TLFS, HvExtCallGetBootZeroedMemory",
     memory_that_was_written_is_not_said_to_be_zero => "TLFS, HvExtCallGetBootZeroedMemory",
+    capabilities_come_in_registers_where_that_is_offered => "TLFS, XMM fast hypercall output",
     calls_without_their_capability_are_refused => "TLFS, HvExtCallQueryCapabilities",
     extended_calls_are_refused_without_the_privilege => "TLFS §2.4 leaf 0x40000003",
 ]);
@@ -56,6 +57,19 @@ fn capabilities_do_not_change() -> TestResult {
     let mut buffer = buffer()?;
     let (first, second) = (query(&mut buffer)?.capabilities(), query(&mut buffer)?.capabilities());
     check!(first == second, "{first:?} became {second:?}");
+    Ok(())
+}
+
+fn capabilities_come_in_registers_where_that_is_offered() -> TestResult {
+    need_features(Features::HYPERCALL_XMM_OUTPUT)?;
+    let expected = query(&mut buffer()?)?.capabilities().bits();
+    let input = HypercallInput::new(HV_EXT_CALL_QUERY_CAPABILITIES);
+    let mut output = [0; 8];
+    // SAFETY: the call has no effect, and its output goes in registers; SSE is enabled.
+    let result = unsafe { calls()?.xmm_fast_output(input, &[], &mut output) };
+    check!(result.is_ok(), "{result:?}");
+    let found = u64::from_le_bytes(output);
+    check!(found == expected, "{found:#x} in registers, {expected:#x} in memory");
     Ok(())
 }
 
