@@ -2,6 +2,11 @@
 
 #![expect(unsafe_code, reason = "makes hypercalls")]
 
+mod blocks;
+mod input;
+mod page;
+mod preserved;
+
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
@@ -9,21 +14,17 @@ use hv_abi::cpuid::{Features, Recommendations};
 use hv_abi::hypercall::{
     HV_CALL_FLUSH_VIRTUAL_ADDRESS_LIST, HV_CALL_FLUSH_VIRTUAL_ADDRESS_SPACE,
     HV_CALL_NOTIFY_LONG_SPIN_WAIT, HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI,
-    HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI_EX, HvError, HypercallInput,
+    HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI_EX, HypercallInput,
 };
 use hv_enlightenments::hypercall::CallError;
 
-use super::support::calls::{UNKNOWN_CODE, buffer, bytes, calls, raw};
-use super::support::{holds_soon, interface, need_features, on_each_vp, recommended, vp_indices};
+use super::support::calls::{buffer, bytes, calls};
+use super::support::{holds_soon, interface, need_features, recommended, vp_indices};
 use super::{Problem, TestResult, cases, check, skip};
 use crate::machine::interrupts::TEST_VECTOR;
-use crate::machine::{hyperv, vp};
+use crate::machine::vp;
 
 cases!(Hypercalls: [
-    unknown_call_codes_are_refused => "TLFS §3.8",
-    reserved_bits_are_refused => "TLFS §3.7",
-    repetitions_where_none_belong_are_refused => "TLFS §3.7",
-    every_processor_can_call => "TLFS §3.13",
     fast_call_sends_interrupts => "TLFS §3.7.1",
     call_in_memory_sends_interrupts => "TLFS §3.7",
     xmm_fast_call_sends_interrupts => "TLFS §3.7.2",
@@ -34,12 +35,6 @@ cases!(Hypercalls: [
 /// `HV_FLUSH_ALL_PROCESSORS | HV_FLUSH_ALL_VIRTUAL_ADDRESS_SPACES` (TLFS, *Virtual TLB*).
 const FLUSH_ALL: u64 = 1 << 0 | 1 << 1;
 
-fn unknown_call_codes_are_refused() -> TestResult {
-    let status = raw(HypercallInput::new(UNKNOWN_CODE).fast(), 0, 0)?;
-    check!(status == Err(HvError::INVALID_HYPERCALL_CODE), "{status:?}");
-    Ok(())
-}
-
 /// Calls that exist here, so that nothing but their input value can be wrong.
 fn existing_call() -> Result<u16, Problem> {
     let hv = interface()?;
@@ -48,42 +43,6 @@ fn existing_call() -> Result<u16, Problem> {
     }
     recommended(Recommendations::CLUSTER_IPI)?;
     Ok(HV_CALL_SEND_SYNTHETIC_CLUSTER_IPI)
-}
-
-fn reserved_bits_are_refused() -> TestResult {
-    let code = existing_call()?;
-    for bit in (0..64).filter(|bit| HypercallInput::RESERVED & 1 << bit != 0) {
-        let input = HypercallInput(HypercallInput::new(code).fast().0 | 1 << bit);
-        let status = raw(input, 0, 0)?;
-        check!(status == Err(HvError::INVALID_HYPERCALL_INPUT), "bit {bit}: {status:?}");
-    }
-    Ok(())
-}
-
-fn repetitions_where_none_belong_are_refused() -> TestResult {
-    let code = existing_call()?;
-    let before = hyperv::long_spins_seen_by_host();
-    for input in [
-        HypercallInput::new(code).fast().with_reps(1, 0),
-        HypercallInput::new(code).fast().with_reps(2, 1),
-        HypercallInput::new(code).fast().with_variable_header(1),
-    ] {
-        let status = raw(input, 0, 0)?;
-        check!(status == Err(HvError::INVALID_HYPERCALL_INPUT), "{:#x}: {status:?}", input.0);
-    }
-    let after = hyperv::long_spins_seen_by_host();
-    check!(before == after, "refused calls were counted: {before:?} became {after:?}");
-    Ok(())
-}
-
-fn every_processor_can_call() -> TestResult {
-    calls()?;
-    let statuses = on_each_vp(|_| {
-        let status = raw(HypercallInput::new(UNKNOWN_CODE).fast(), 0, 0);
-        u64::from(matches!(status, Ok(Err(HvError::INVALID_HYPERCALL_CODE))))
-    });
-    check!(statuses.iter().all(|&right| right == 1), "right by processor: {statuses:?}");
-    Ok(())
 }
 
 /// `HvCallSendSyntheticClusterIpi`'s parameters: vector, target VTL 0, mask of processors.

@@ -53,6 +53,8 @@ pub(crate) struct CaseInfo {
     pub(crate) facility: Facility,
     /// What the rule rests on, such as `TLFS §11.10.3`.
     pub(crate) source: &'static str,
+    /// It changes what can't be put back: it runs after all others.
+    pub(crate) is_last: bool,
 }
 
 // SAFETY: all of it is constant.
@@ -60,24 +62,34 @@ unsafe impl Sync for CaseInfo {}
 
 impl CaseInfo {
     /// A case of `facility` that rests on `source`.
-    pub(crate) const fn new(facility: Facility, source: &'static str) -> Self {
+    pub(crate) const fn new(facility: Facility, source: &'static str, is_last: bool) -> Self {
         Self {
             facility_name: ImageText::new(facility.name()),
             source_text: ImageText::new(source),
             facility,
             source,
+            is_last,
         }
     }
 }
 
 /// Registers functions as cases of a facility, each with the source it rests on:
 /// `cases!(SynIc: [a_full_slot_sets_message_pending => "TLFS §11.10.3"]);`
+///
+/// A case that changes what only a reset puts back is registered with `cases!(SynIc, last: [...])`.
 macro_rules! cases {
     ($facility:ident: [ $($function:ident => $source:expr),* $(,)? ]) => {
+        $crate::conformance::cases!(@ $facility, false, $($function => $source),*);
+    };
+    ($facility:ident, last: [ $($function:ident => $source:expr),* $(,)? ]) => {
+        $crate::conformance::cases!(@ $facility, true, $($function => $source),*);
+    };
+    (@ $facility:ident, $is_last:literal, $($function:ident => $source:expr),*) => {
         $(const _: () = {
             static INFO: $crate::conformance::CaseInfo = $crate::conformance::CaseInfo::new(
                 $crate::conformance::Facility::$facility,
                 $source,
+                $is_last,
             );
             #[unsafe(link_section = ".enl.tests")]
             #[used]

@@ -71,6 +71,11 @@ pub(crate) fn enable_events() {
     EVENTS.store(true, Ordering::Relaxed);
 }
 
+/// Whether `@enl` lines are printed.
+pub(crate) fn has_events() -> bool {
+    EVENTS.load(Ordering::Relaxed)
+}
+
 /// Has the host at `port` print the buffer.
 fn lend(port: u16, buffer: &Buffer) {
     // Virtual is physical, and the whole image lies below 4 GiB.

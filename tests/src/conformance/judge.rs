@@ -84,7 +84,12 @@ impl Verdicts {
     /// Takes what the guest printed in one start, and how its machine ended.
     pub fn take(&mut self, console: &str, ending: &Ending) {
         let mut start = Start { seen: Vec::new(), running: None, panic: None, failed: false };
-        for line in parse(console) {
+        // A guest that is killed in the middle of a line has not lied.
+        let whole = match (ending.code, console.rfind('\n')) {
+            (None, Some(end)) => &console[..end],
+            _ => console,
+        };
+        for line in parse(whole) {
             self.line(line, &mut start);
         }
         self.progress = !start.seen.is_empty() || start.running.is_some();

@@ -144,7 +144,8 @@ fn read_message(memory: &GuestMemoryMmap, address: u64) -> Result<HvInputPostMes
     }
     let mut bytes = [0; BYTES];
     let read = memory.read_slice(&mut bytes, GuestAddress(address));
-    read.map_err(|_| HvError::INVALID_HYPERCALL_INPUT)?;
+    // Also for what lies outside memory (TLFS, *Hypercall Status Codes*).
+    read.map_err(|_| HvError::INVALID_ALIGNMENT)?;
     let message = HvInputPostMessage::read_from_bytes(&bytes)
         .map_err(|_| HvError::INVALID_HYPERCALL_INPUT)?;
     let message_type = message.message_type;

@@ -281,7 +281,7 @@ fn malformed_messages_never_reach_a_handler() {
     }
     for outside in [0x8000, !0xFFF] {
         let answer = machine.call(HV_CALL_POST_MESSAGE, outside);
-        assert_eq!(answer, Err(HvError::INVALID_HYPERCALL_INPUT), "{outside:#x}");
+        assert_eq!(answer, Err(HvError::INVALID_ALIGNMENT), "{outside:#x}");
     }
     let fast = HypercallInput::new(HV_CALL_POST_MESSAGE).fast();
     let answer = machine.synic.hypercall(fast, 7);

@@ -54,6 +54,35 @@ pub(crate) fn buffer() -> Result<CallBuffer, Problem> {
     page.map(CallBuffer::new).ok_or(Problem::Fail("a page is not aligned".into()))
 }
 
+/// An address at which this kernel's machines have no memory.
+pub(crate) const NO_MEMORY: u64 = 0xF_0000_0000;
+
+/// A page for parameters at addresses of the case's choosing.
+pub(crate) struct Block(*mut HvPage);
+
+impl Block {
+    /// A page of zeros, given away for good. Skips where there are no hypercalls to use it with.
+    pub(crate) fn new() -> Result<Self, Problem> {
+        calls()?;
+        Ok(Self(Box::into_raw(Box::new(HvPage::new()))))
+    }
+
+    /// The address of the byte at `offset`.
+    pub(crate) fn at(&self, offset: u64) -> u64 {
+        self.0.addr() as u64 + offset
+    }
+
+    /// Fills the beginning.
+    pub(crate) fn write(&self, words: &[u64]) {
+        let first: *mut u64 = self.0.cast();
+        for (index, &word) in words.iter().enumerate().take(size_of::<HvPage>() / size_of::<u64>())
+        {
+            // SAFETY: within the page, which is ours and aligned.
+            unsafe { first.wrapping_add(index).write_volatile(word) };
+        }
+    }
+}
+
 /// Words as the bytes of a parameter block.
 pub(crate) fn bytes(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()

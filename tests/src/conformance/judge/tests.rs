@@ -119,14 +119,24 @@ fn a_case_that_begins_before_another_ends_ends_that_one() {
     assert_eq!(outcomes(&verdicts), [Fail, Pass, Pass]);
 }
 
-#[test]
-fn a_torn_line_is_a_complaint_and_its_case_has_failed() {
+fn torn(ending: &Ending) -> Verdicts {
     let mut verdicts = verdicts();
-    let torn =
-        begin("f::a") + "@enl {\"event\":\"case\",\"facility\":\"F\",\"name\":\"f::a\",\"resu";
-    verdicts.take(&torn, &killed());
+    let line = "@enl {\"event\":\"case\",\"facility\":\"F\",\"name\":\"f::a\",\"resu";
+    verdicts.take(&(begin("f::a") + line), ending);
     assert_eq!(verdicts.of("f::a").unwrap().outcome, Fail);
+    verdicts
+}
+
+#[test]
+fn a_torn_line_of_a_guest_that_ended_by_itself_is_a_complaint() {
+    let verdicts = torn(&ended(0));
     assert!(verdicts.problems[0].starts_with("malformed event line"), "{:?}", verdicts.problems);
+}
+
+#[test]
+fn a_torn_line_of_a_guest_that_was_killed_is_none() {
+    let verdicts = torn(&killed());
+    assert!(verdicts.problems.is_empty(), "{:?}", verdicts.problems);
 }
 
 #[test]
