@@ -37,6 +37,7 @@ const FLUSH_ALL: u64 = 1 << 0 | 1 << 1;
 
 /// Calls that exist here, so that nothing but their input value can be wrong.
 fn existing_call() -> Result<u16, Problem> {
+    calls()?;
     let hv = interface()?;
     if hv.spin_threshold().rounds().is_some() {
         return Ok(HV_CALL_NOTIFY_LONG_SPIN_WAIT);
