@@ -56,6 +56,7 @@ pub struct Column {
     words: &'static str,
     /// What the kernel is told to run.
     wanted: String,
+    timeout_seconds: u32,
 }
 
 /// A part of the interface that is switched off, with the facilities that have to do without it then.
@@ -143,6 +144,7 @@ fn column(name: &str, kind: Kind, place: Place, vmm: Vmm, vps: u32) -> Column {
         facilities: &[],
         words: "",
         wanted: String::new(),
+        timeout_seconds: TIMEOUT_SECONDS,
     }
 }
 
@@ -201,6 +203,25 @@ fn foreign() -> Vec<Column> {
 }
 
 impl Column {
+    /// A machine of QEMU's software processor for `cases` that hang after 2 seconds.
+    pub(super) fn selftest(
+        machine: &'static str,
+        cpu: &'static str,
+        vps: u32,
+        cases: &[CaseInfo],
+        timeout_seconds: u32,
+    ) -> Self {
+        let vmm = Vmm::Qemu { machine, cpu, accel: "tcg" };
+        let name = format!("QEMU TCG {machine}");
+        let mut column = Self {
+            words: " case-limit=2",
+            timeout_seconds,
+            ..column(&name, Kind::Foreign, Place::Tcg, vmm, vps)
+        };
+        column.wanted = wanted(cases, cases, &column);
+        column
+    }
+
     /// Its name with its processors.
     pub fn title(&self) -> String {
         format!("{}, {}", self.name, counted_vps(self.vps))
@@ -226,7 +247,7 @@ impl Column {
         let trial = self.trial();
         let mut argv = trial.vmm.argv(paths, &self.guest(after));
         argv.extend(self.more.iter().map(ToString::to_string));
-        Job::new(format!("{}{again}", self.title()), argv).timeout(TIMEOUT_SECONDS)
+        Job::new(format!("{}{again}", self.title()), argv).timeout(self.timeout_seconds)
     }
 
     /// How its monitor's end is read.
@@ -236,7 +257,7 @@ impl Column {
             vmm: self.vmm.clone(),
             guest: self.guest(None),
             asked: Vec::new(),
-            timeout_seconds: TIMEOUT_SECONDS,
+            timeout_seconds: self.timeout_seconds,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod deviations;
 pub mod html;
 pub mod judge;
 pub mod matrix;
+mod selftest;
 pub mod text;
 
 use anyhow::{Result, bail};
@@ -61,13 +62,14 @@ pub fn run(artifacts: &Artifacts, options: &Options) -> Result<bool> {
     Ok(matrix.failures_of_ours() == 0)
 }
 
-/// The matrix as a part of `make test`: each case on each column is a case of `results`.
+/// The matrix as a part of `make test`: each case on each column is a case of `results`. The framework itself is
+/// tested besides, with cases that misbehave.
 pub fn part(artifacts: &Artifacts, results: &mut Results) -> Result<()> {
     let matrix = measure(artifacts, &Options::default(), results)?;
     for suite in matrix.suites() {
         results.add(suite);
     }
-    Ok(())
+    selftest::run(artifacts, results)
 }
 
 /// Runs all columns and writes both reports.
@@ -87,7 +89,7 @@ fn measure(artifacts: &Artifacts, options: &Options, results: &mut Results) -> R
         columns.iter().map(|column| Verdicts::new(&column.asked(&cases))).collect();
     let mut ran_on = RanOn::here(&qemu.version);
 
-    run_tcg(artifacts, &columns, &mut verdicts, options)?;
+    run_tcg(artifacts, &columns, &mut verdicts, options.verbose)?;
     if columns.iter().any(|column| column.place == Place::Kvm) {
         let executor = choose_executor(&artifacts.host)?;
         ran_on.kvm(&executor, Parts::find().ok().as_ref());
@@ -135,14 +137,14 @@ fn run_tcg(
     artifacts: &Artifacts,
     columns: &[Column],
     verdicts: &mut [Verdicts],
-    options: &Options,
+    verbose: bool,
 ) -> Result<()> {
     let mut batch = Batch::new(1);
     batch.file(&artifacts.kernel, KERNEL);
     let qemu = vec!["qemu-system-x86_64".into()];
     let paths = crate::vmm::Paths { host: String::new(), qemu };
     run_place(Place::Tcg, &batch, &paths, columns, verdicts, &mut |batch| {
-        let mut printer = Printer::new(batch.jobs.len(), options.verbose);
+        let mut printer = Printer::new(batch.jobs.len(), verbose);
         Native::default().run_batch(batch, &mut |news| match news {
             // It runs natively, but not on KVM.
             crate::lab::Progress::Place(_) => println!("on this machine, QEMU TCG:"),
