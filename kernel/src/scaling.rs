@@ -35,6 +35,7 @@ const START_PATIENCE: u32 = 200_000;
 
 /// Does everything at every width; the exit code.
 pub(crate) fn run(amount: u32) -> u8 {
+    jobs::halt_bystanders();
     let most = study::most_vps();
     for (index, area) in AREAS.iter().enumerate().take(most) {
         let mut area = area.lock();

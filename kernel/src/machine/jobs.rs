@@ -31,6 +31,8 @@ static JOB: SpinMutex<Option<Job>> = SpinMutex::new(None);
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 /// Processors that have not finished it, the boot processor aside. Release pairs with Acquire in `run_on`.
 static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
+/// Whether processors without work halt.
+static BYSTANDERS_HALT: AtomicBool = AtomicBool::new(false);
 /// Who waits for a condition while halted.
 static HALTED: [AtomicBool; MAX_VPS] = [const { AtomicBool::new(false) }; MAX_VPS];
 
@@ -54,9 +56,23 @@ fn wait_patiently(patience: u32, condition: impl Fn() -> bool) {
 pub(crate) fn halt_until(condition: impl Fn() -> bool) {
     interrupts::without_interrupts(|| {
         while !condition() {
-            idle_unless_masked(&condition, idle::wait);
+            idle_unless_masked(&condition, bystander_rest());
         }
     });
+}
+
+/// Makes processors without work halt from now on, instead of idling in the hypervisor's guest idle state.
+///
+/// A hypervisor may have to look after a processor that idles with interrupts masked (ours does), which takes time from those
+/// that are measured; one that halts costs nothing. Locks that idle still do it as the hypervisor would have it.
+pub(crate) fn halt_bystanders() {
+    BYSTANDERS_HALT.store(true, Ordering::SeqCst);
+    // Those that idle already begin anew.
+    run_on_all(|_| {});
+}
+
+fn bystander_rest() -> fn() {
+    if BYSTANDERS_HALT.load(Ordering::Relaxed) { cpu::wait_for_interrupt } else { idle::wait }
 }
 
 /// Idles this processor until [`wake`] or any interrupt, unless `ready`. Whether it could: with interrupts off, as in

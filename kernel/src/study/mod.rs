@@ -21,7 +21,7 @@ use self::gauge::Gauge;
 use self::locks::{CONTENDERS, Contender};
 pub(crate) use self::workload::{Bound, Parameters, measure};
 use crate::machine::console::println;
-use crate::machine::{exit, hyperv, vp};
+use crate::machine::{exit, hyperv, jobs, vp};
 
 /// Studies the locks in the list; the exit code.
 pub(crate) fn run(locks: &str, options: &StudyOptions) -> u8 {
@@ -35,6 +35,7 @@ pub(crate) fn run(locks: &str, options: &StudyOptions) -> u8 {
         );
         return exit::BAD_INPUT;
     }
+    jobs::halt_bystanders();
     let gauge = Gauge::take();
     let bound = match options.duration_ms {
         Some(milliseconds) => Bound::Time { milliseconds, ticks: gauge.ticks(milliseconds) },

@@ -17,7 +17,8 @@ const SPIN_WAIT: &str = "docs/spin-wait.md";
 /// Which drawings go along.
 const DRAWINGS: [&str; 2] = ["study-throughput.svg", "study-threshold.svg"];
 
-/// Writes the sections and drawings into the documentation under `root`.
+/// Writes the sections and drawings into the documentation under `root`; a document of which nothing was measured stays
+/// as it is. The names of those written.
 ///
 /// # Errors
 ///
@@ -33,6 +34,10 @@ pub fn update(
     let rest: Vec<&Section> = sections.iter().filter(|section| !is_scaling(section)).collect();
     let mut written = Vec::new();
     for (name, sections) in [(SPIN_WAIT, rest), (SCALING.0, scaling)] {
+        if sections.iter().all(|section| section.rows.is_empty()) {
+            // That part was not measured: its figures stay.
+            continue;
+        }
         let path = root.join(name);
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
         let figures: Vec<_> = sections.iter().map(|section| section.markdown(3)).collect();

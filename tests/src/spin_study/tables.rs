@@ -57,7 +57,9 @@ pub fn sections(data: &Data, findings: &Findings) -> Vec<Section> {
         scaling_table(data, findings),
         failures(data),
     ]);
-    sections.retain(|section| !section.rows.is_empty() || !section.text.is_empty());
+    // The first tells where; of the others only those with something in them.
+    let mut first = true;
+    sections.retain(|section| std::mem::take(&mut first) || !section.rows.is_empty());
     sections
 }
 
@@ -296,9 +298,6 @@ fn scaling_table(data: &Data, findings: &Findings) -> Section {
     )];
     if !findings.widths.iter().any(|width| width.width == 4) {
         text.push("Width 4: skipped, as there are fewer than 4 processors.".into());
-    }
-    if findings.widths.is_empty() {
-        text.clear();
     }
     Section { title: "Scaling".into(), text, rows: only_with_data(rows) }
 }
