@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use std::sync::Mutex;
 
 use hv_abi::cpuid::Features;
-use hv_abi::synic::{HvMessageType, HvSynicSint};
+use hv_abi::synic::HvMessageType;
 use proptest::prelude::*;
 
 use super::message::Slot;
