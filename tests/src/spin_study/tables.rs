@@ -85,7 +85,7 @@ fn place(data: &Data) -> Section {
             made.seconds,
             data.records.len(),
             plan.duration_ms,
-            plan.repetitions,
+            repetitions_done(data),
             plan.gap,
             plan.hold,
             threshold_name(plan.threshold)
@@ -98,6 +98,13 @@ fn place(data: &Data) -> Section {
     }
     text.extend(data.notes.iter().cloned());
     Section { title: "What it ran on".into(), text, rows: Vec::new() }
+}
+
+/// An interrupted run has fewer repetitions than its design.
+fn repetitions_done(data: &Data) -> String {
+    let done = data.records.iter().map(|record| record.repetition + 1).max().unwrap_or(0);
+    let planned = data.plan.repetitions;
+    if done == planned { planned.to_string() } else { format!("{done} of {planned}") }
 }
 
 fn aims(findings: &Findings) -> Section {
