@@ -34,6 +34,7 @@ pub mod prove;
 pub mod qemu;
 pub mod runner;
 mod sys;
+mod tsc;
 pub mod watchdog;
 
 pub use executor::Executor;

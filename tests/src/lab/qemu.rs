@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::agent;
 use super::parts::Parts;
 use super::protocol::PORT_NAME;
-use super::sys;
+use super::{sys, tsc};
 
 /// What one start of the lab needs.
 #[derive(Debug, Clone)]
@@ -36,9 +36,10 @@ pub struct Qemu {
 
 /// The lab kernel's command line. The clock source is forced because the kernel would distrust an emulated
 /// TSC, and KVM would then withhold the reference TSC page from its guests.
-fn kernel_command_line() -> String {
+fn kernel_command_line(tsc_khz: Option<u32>) -> String {
+    let known = tsc_khz.map_or_else(String::new, |khz| format!(" tsc_early_khz={khz}"));
     format!(
-        "console=ttyS0 panic=-1 quiet tsc=reliable clocksource=tsc rdinit=/init -- {}",
+        "console=ttyS0 panic=-1 quiet tsc=reliable clocksource=tsc{known} rdinit=/init -- {}",
         agent::WORD
     )
 }
@@ -59,7 +60,7 @@ pub fn arguments(start: &Start) -> Vec<String> {
     add(&["-chardev", "stdio,id=agent,signal=off", "-device", "virtio-serial-pci"]);
     add(&["-device", &format!("virtserialport,chardev=agent,name={PORT_NAME}")]);
     add(&["-kernel", &text(&start.parts.kernel), "-initrd", &text(start.initrd)]);
-    add(&["-append", &kernel_command_line()]);
+    add(&["-append", &kernel_command_line(tsc::khz())]);
     arguments
 }
 
@@ -135,5 +136,11 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }
+    }
+
+    #[test]
+    fn the_kernel_is_told_a_known_frequency_only() {
+        assert!(kernel_command_line(Some(2_300_000)).contains(" tsc_early_khz=2300000 rdinit="));
+        assert!(!kernel_command_line(None).contains("tsc_early_khz"));
     }
 }
