@@ -22,8 +22,8 @@ impl KvmEngine {
             return u32::MAX;
         }
         if !vp.memo.long_mode {
-            // Only 64-bit callers have the call code in RCX. Once seen, the mode is believed: a guest
-            // that goes back deceives nobody but itself.
+            // The page brings 64-bit calls only; who reads the port without it has no call code in RCX. Once
+            // seen, the mode is believed: a guest that goes back deceives nobody but itself.
             vp.memo.long_mode = vp.vcpu.get_sregs().is_ok_and(|sregs| sregs.cs.l != 0);
             if !vp.memo.long_mode {
                 return ANSWER_PASS_ON;

@@ -10,10 +10,9 @@
 //! the upper half of RAX, so a status is already the result value. No register but RAX and the flags changes,
 //! so the call can still be handed on.
 //!
-//! In 32-bit mode the call code is in EAX, and the instruction that reads the byte means an absolute address.
-//! `63 C0` before it tells the modes apart: `movsxd eax, eax` leaves the zero flag of the comparison before,
-//! `arpl ax, ax` clears it and nothing else. What looks like one of the other calls there is handed on by the
-//! host (see [`super::kvm`]).
+//! In 32-bit mode the call code is in EAX, CX is part of the parameter, and the instruction that reads the byte
+//! means an absolute address: all calls go to KVM there, with EAX untouched. `63 C0` tells the modes apart:
+//! `movsxd eax, eax` leaves the zero flag of the comparison before, `arpl ax, ax` clears it and nothing else.
 
 use hv_abi::HV_PAGE_SIZE;
 use hv_abi::host::HYPERCALL_PAGE_PORT;
@@ -68,24 +67,24 @@ pub fn code(trap: TrapInstruction) -> [u8; HV_PAGE_SIZE] {
     let [d0, d1, ..] = (IDLE_BYTE_OFFSET - AFTER_COMPARISON).to_le_bytes();
     #[rustfmt::skip]
     let code = [
-        0x66, 0x83, 0xF9, SPIN,     // 00: cmp cx, HvCallNotifyLongSpinWait
-        0x74, 0x24,                 // 04: je 2a
-        0x66, 0x85, 0xC9,           // 06: test cx, cx
-        0x78, 0x1F,                 // 09: js 2a
-        0x66, 0x83, 0xF9, IPI,      // 0b: cmp cx, HvCallSendSyntheticClusterIpi
-        0x74, 0x0A,                 // 0f: je 1b
-        0x66, 0x83, 0xF9, IPI_EX,   // 11: cmp cx, HvCallSendSyntheticClusterIpiEx
-        0x74, 0x04,                 // 15: je 1b
-        t0, t1, t2,                 // 17: vmcall or vmmcall
-        0xC3,                       // 1a: ret
-        0x39, 0xC0,                 // 1b: cmp eax, eax
-        0x63, 0xC0,                 // 1d: movsxd eax, eax; in 32-bit mode arpl ax, ax
-        0x75, 0xF6,                 // 1f: jne 17
+        0x39, 0xC0,                 // 00: cmp eax, eax
+        0x63, 0xC0,                 // 02: movsxd eax, eax; in 32-bit mode arpl ax, ax
+        0x75, 0x17,                 // 04: jne 1d
+        0x66, 0x83, 0xF9, SPIN,     // 06: cmp cx, HvCallNotifyLongSpinWait
+        0x74, 0x1E,                 // 0a: je 2a
+        0x66, 0x85, 0xC9,           // 0c: test cx, cx
+        0x78, 0x19,                 // 0f: js 2a
+        0x66, 0x83, 0xF9, IPI,      // 11: cmp cx, HvCallSendSyntheticClusterIpi
+        0x74, 0x0A,                 // 15: je 21
+        0x66, 0x83, 0xF9, IPI_EX,   // 17: cmp cx, HvCallSendSyntheticClusterIpiEx
+        0x74, 0x04,                 // 1b: je 21
+        t0, t1, t2,                 // 1d: vmcall or vmmcall
+        0xC3,                       // 20: ret
         0x80, 0x3D, d0, d1, 0, 0, 0,// 21: cmp byte [rip + IDLE_BYTE_OFFSET - 28], 0
-        0x74, 0xED,                 // 28: je 17
+        0x74, 0xF3,                 // 28: je 1d
         0xE5, HYPERCALL_PAGE_PORT,  // 2a: in eax, HYPERCALL_PAGE_PORT
         0x85, 0xC0,                 // 2c: test eax, eax
-        0x78, 0xE7,                 // 2e: js 17
+        0x78, 0xED,                 // 2e: js 1d
         0xC3,                       // 30: ret
     ];
     let mut page = [0xCC; HV_PAGE_SIZE];
@@ -107,15 +106,84 @@ mod tests {
     use super::*;
 
     /// Assembled by GNU as 2.40 from:
-    /// `cmp $8,%cx; je 3f; test %cx,%cx; js 3f; cmp $0xb,%cx; je 2f; cmp $0x15,%cx; je 2f;`
-    /// `1: vmmcall; ret; 2: cmp %eax,%eax; .byte 0x63,0xc0; jne 1b; cmpb $0,flag(%rip); je 1b;`
+    /// `cmp %eax,%eax; .byte 0x63,0xc0; jne 1f; cmp $8,%cx; je 3f; test %cx,%cx; js 3f; cmp $0xb,%cx; je 2f;`
+    /// `cmp $0x15,%cx; je 2f; 1: vmmcall; ret; 2: cmpb $0,flag(%rip); je 1b;`
     /// `3: in $0xe8,%eax; test %eax,%eax; js 1b; ret; .org 0xff8; flag: .byte 0`
     const GNU_AS: [u8; 49] = [
-        0x66, 0x83, 0xf9, 0x08, 0x74, 0x24, 0x66, 0x85, 0xc9, 0x78, 0x1f, 0x66, 0x83, 0xf9, 0x0b,
-        0x74, 0x0a, 0x66, 0x83, 0xf9, 0x15, 0x74, 0x04, 0x0f, 0x01, 0xd9, 0xc3, 0x39, 0xc0, 0x63,
-        0xc0, 0x75, 0xf6, 0x80, 0x3d, 0xd0, 0x0f, 0x00, 0x00, 0x00, 0x74, 0xed, 0xe5, 0xe8, 0x85,
-        0xc0, 0x78, 0xe7, 0xc3,
+        0x39, 0xc0, 0x63, 0xc0, 0x75, 0x17, 0x66, 0x83, 0xf9, 0x08, 0x74, 0x1e, 0x66, 0x85, 0xc9,
+        0x78, 0x19, 0x66, 0x83, 0xf9, 0x0b, 0x74, 0x0a, 0x66, 0x83, 0xf9, 0x15, 0x74, 0x04, 0x0f,
+        0x01, 0xd9, 0xc3, 0x80, 0x3d, 0xd0, 0x0f, 0x00, 0x00, 0x00, 0x74, 0xf3, 0xe5, 0xe8, 0x85,
+        0xc0, 0x78, 0xed, 0xc3,
     ];
+
+    /// What a call first does.
+    #[derive(Debug, PartialEq)]
+    enum Asks {
+        Kvm,
+        Host,
+    }
+
+    /// Whom the page asks when it is called in 64-bit or in 32-bit mode with this CX (Intel SDM 2: `ARPL` clears
+    /// ZF where the privilege levels are equal, `MOVSXD` leaves it). The register EAX must be as it was.
+    fn called(long_mode: bool, cx: u16, idle: bool) -> Asks {
+        let page = code(TrapInstruction::Vmmcall);
+        let (mut at, mut zero, mut sign) = (0_usize, false, false);
+        loop {
+            let jump =
+                |taken: bool| 2 + if taken { isize::from(page[at + 1].cast_signed()) } else { 0 };
+            let length = match page[at..] {
+                [0x39, 0xC0, ..] => {
+                    zero = true;
+                    2
+                }
+                [0x63, 0xC0, ..] => {
+                    zero &= long_mode;
+                    2
+                }
+                [0x66, 0x83, 0xF9, code, ..] => {
+                    zero = cx == u16::from(code);
+                    4
+                }
+                [0x66, 0x85, 0xC9, ..] => {
+                    sign = cx & 0x8000 != 0;
+                    3
+                }
+                [0x80, 0x3D, ..] => {
+                    assert!(long_mode, "the address is relative in 64-bit mode only");
+                    zero = !idle;
+                    7
+                }
+                [0x74, ..] => jump(zero),
+                [0x75, ..] => jump(!zero),
+                [0x78, ..] => jump(sign),
+                [0x0F, 0x01, 0xD9, ..] => return Asks::Kvm,
+                [0xE5, ..] => return Asks::Host,
+                _ => panic!("an instruction that this test doesn't know, at {at:#x}"),
+            };
+            at = at.checked_add_signed(length).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_host_sees_its_calls_and_ipis_while_somebody_idles() {
+        for (cx, busy, idle) in [
+            (8, Asks::Host, Asks::Host),
+            (0x8001, Asks::Host, Asks::Host),
+            (0xB, Asks::Kvm, Asks::Host),
+            (0x15, Asks::Kvm, Asks::Host),
+            (2, Asks::Kvm, Asks::Kvm),
+            (0x5C, Asks::Kvm, Asks::Kvm),
+        ] {
+            assert_eq!((called(true, cx, false), called(true, cx, true)), (busy, idle), "{cx:#x}");
+        }
+    }
+
+    #[test]
+    fn in_32_bit_mode_all_calls_go_to_kvm_whatever_their_parameter_is() {
+        for cx in [8, 0xB, 0x15, 0x5C, 0x8000, 0x9234, 0xFFFF] {
+            assert_eq!(called(false, cx, true), Asks::Kvm, "{cx:#x}");
+        }
+    }
 
     #[test]
     fn the_page_is_what_an_assembler_makes_of_it() {
@@ -130,8 +198,8 @@ mod tests {
     fn intel_and_amd_differ_in_the_trap_only() {
         let (intel, amd) = (code(TrapInstruction::Vmcall), code(TrapInstruction::Vmmcall));
         let differing: Vec<_> = (0..HV_PAGE_SIZE).filter(|&at| intel[at] != amd[at]).collect();
-        assert_eq!(differing, [0x19]);
-        assert_eq!(intel[0x17..0x1A], [0x0F, 0x01, 0xC1]);
+        assert_eq!(differing, [0x1F]);
+        assert_eq!(intel[0x1D..0x20], [0x0F, 0x01, 0xC1]);
     }
 
     #[test]
@@ -146,7 +214,7 @@ mod tests {
         assert_eq!(code(TrapInstruction::Vmcall)[PORT_READ_OFFSET as usize], 0xE5);
         assert!(is_port_read(0xFFFF_8000_1234_502A));
         assert!(is_port_read(0x502C));
-        assert!(!is_port_read(0x5006));
+        assert!(!is_port_read(0x5029));
         assert!(!is_port_read(0x502D));
     }
 }

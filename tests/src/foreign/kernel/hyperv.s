@@ -22,11 +22,12 @@
     call .Lload_gdt
     call .Lprepare
     # In 32-bit mode a call takes its input in EDX:EAX, EBX:ECX and EDI:ESI, and gives its result in EDX:EAX.
+    # CX is parameter there, and here what would be the code of an extended call in long mode.
     call .Lhypercall_page
     mov $0x1005D, %eax
     xor %edx, %edx
     xor %ebx, %ebx
-    mov $0x1234, %ecx
+    mov $0x9234, %ecx
     xor %esi, %esi
     xor %edi, %edi
     push %ebp
