@@ -95,10 +95,15 @@ pub fn ipi_targets(registers: &kvm_regs, memory: &GuestMemoryMmap) -> u64 {
     }
 }
 
-/// Whether a VP can't take an interrupt: masked by its flag, or held back by the APIC's priority.
+/// Whether a VP can't take an interrupt: masked by its flag, or held back by the APIC's priority. That follows the
+/// task priority, but not at once: a guest on Intel writes CR8 without an exit, and KVM computes the rest later.
 pub fn is_masked(registers: &kvm_regs, lapic: &kvm_lapic_state) -> bool {
+    const TASK_PRIORITY: usize = 0x80;
     const PROCESSOR_PRIORITY: usize = 0xA0;
-    registers.rflags & RFLAGS_INTERRUPT == 0 || lapic.regs[PROCESSOR_PRIORITY] & -16 != 0
+    let holds_back = |register: usize| lapic.regs[register] & -16 != 0;
+    registers.rflags & RFLAGS_INTERRUPT == 0
+        || holds_back(TASK_PRIORITY)
+        || holds_back(PROCESSOR_PRIORITY)
 }
 
 /// Whether an APIC holds an interrupt that waits (Intel SDM 3A, table 11-1: the request register, eight words at
@@ -197,6 +202,7 @@ mod tests {
         assert!(!is_masked(&on, &kvm_lapic_state::default()));
         assert!(!is_masked(&on, &lapic(0xA0, 0x0F)), "the class is in bits 7:4");
         assert!(is_masked(&on, &lapic(0xA0, 0x20)) && is_masked(&on, &lapic(0xA0, -16)));
+        assert!(is_masked(&on, &lapic(0x80, 0x20)), "the processor's priority may be stale");
         assert!(is_masked(&kvm_regs { rflags: 2, ..on }, &kvm_lapic_state::default()));
     }
 
