@@ -160,7 +160,8 @@ impl HypervInterface for KvmEngine {
                 flags: MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
                 base,
                 msr_count,
-                bitmap: &[0],
+                // KVM reads whole words of 64 bits, whatever the count is.
+                bitmap: &[0; 8],
             })
             .collect();
         vm.set_msr_filter(MsrFilterDefaultAction::ALLOW, &trapped)
