@@ -26,12 +26,12 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 /// First interval at which the host looks at the APIC of a VP that waits with interrupts masked.
 pub const FIRST_INTERVAL: Duration = Duration::from_micros(50);
 /// Longest such interval, unless looking itself takes long.
-pub const LAST_INTERVAL: Duration = Duration::from_millis(1);
+pub const LAST_INTERVAL: Duration = Duration::from_millis(4);
 /// An interval is at least so many times the time that looking takes, so that idle VPs stay cheap on a slow
 /// machine.
-pub const INTERVAL_OVER_COST: u32 = 16;
+pub const INTERVAL_OVER_COST: u32 = 64;
 /// An interval is never longer, and a wait with interrupts masked ends after this.
-pub const WAIT_LIMIT: Duration = Duration::from_millis(20);
+pub const WAIT_LIMIT: Duration = Duration::from_millis(100);
 
 /// RFLAGS: interrupts are enabled.
 const RFLAGS_INTERRUPT: u64 = 1 << 9;
@@ -223,16 +223,16 @@ mod tests {
         let all: Vec<_> = std::iter::from_fn(|| backoff.interval(Duration::ZERO))
             .map(|it| it.as_micros())
             .collect();
-        assert_eq!(all[..7], [50, 100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(all[..7], [50, 100, 200, 400, 800, 1600, 3200]);
         assert!(all.iter().sum::<u128>() >= WAIT_LIMIT.as_micros());
-        assert!(all.len() < 30);
+        assert!(all.len() < 40);
     }
 
     #[test]
     fn a_slow_look_stretches_the_interval_within_bounds() {
         let mut backoff = Backoff::new();
         let slow = Duration::from_micros(500);
-        assert_eq!(backoff.interval(slow), Some(Duration::from_micros(8000)));
+        assert_eq!(backoff.interval(slow), Some(Duration::from_micros(32_000)));
         assert_eq!(Backoff::new().interval(Duration::from_secs(9)), Some(WAIT_LIMIT));
     }
 }

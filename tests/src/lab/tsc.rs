@@ -16,7 +16,7 @@ const SPAN: Duration = Duration::from_millis(30);
 const CLOSE: Duration = Duration::from_micros(10);
 
 /// The counter's frequency in kHz; `None` if this machine is too busy to tell.
-pub fn khz() -> Option<u32> {
+pub(super) fn khz() -> Option<u32> {
     let mut spans: Vec<u32> = (0..3).filter_map(|_| one_span()).collect();
     spans.sort_unstable();
     spans.get(spans.len() / 2).copied()
