@@ -19,6 +19,8 @@ pub struct Idling {
 
 struct MaskedWait {
     began: Instant,
+    /// Where the register was read.
+    instruction_pointer: u64,
     backoff: Backoff,
 }
 
@@ -51,7 +53,11 @@ impl Idling {
         if self.alarm.is_some() && set_state(vp.vcpu, KVM_MP_STATE_HALTED) {
             // From here on IPIs come to us, so it is only after this that the request register is looked at.
             vp.hyperv.idle_begins(vp.index);
-            self.masked = Some(MaskedWait { began: Instant::now(), backoff: Backoff::new() });
+            self.masked = Some(MaskedWait {
+                began: Instant::now(),
+                instruction_pointer: registers.rip,
+                backoff: Backoff::new(),
+            });
         }
     }
 
@@ -59,7 +65,8 @@ impl Idling {
     pub fn look(&mut self, vp: &IdleVp<'_>) {
         let Some(wait) = &mut self.masked else { return };
         let look = Instant::now();
-        let end = if !is_halted(vp.vcpu) {
+        let now_at = vp.vcpu.sync_regs().regs.rip;
+        let end = if has_left(wait.instruction_pointer, now_at) || !is_halted(vp.vcpu) {
             Some(IdleEnd::Kvm)
         } else if vp.hyperv.idle_interrupted(vp.index) {
             Some(IdleEnd::Ipi)
@@ -98,6 +105,15 @@ impl Idling {
     }
 }
 
+/// Whether the guest has run since it read the register at `read_at`: it may be halted again, by `hlt`, which only
+/// KVM may end.
+fn has_left(read_at: u64, now_at: u64) -> bool {
+    /// `rdmsr`.
+    const INSTRUCTION_BYTES: u64 = 2;
+    // The read is completed by the entry that begins the wait.
+    ![0, INSTRUCTION_BYTES].contains(&now_at.wrapping_sub(read_at))
+}
+
 fn set_state(vcpu: &VcpuFd, state: u32) -> bool {
     vcpu.set_mp_state(kvm_mp_state { mp_state: state }).is_ok()
 }
@@ -105,4 +121,18 @@ fn set_state(vcpu: &VcpuFd, state: u32) -> bool {
 /// A VP that got an INIT meanwhile is not halted any more, and must not be made to run.
 fn is_halted(vcpu: &VcpuFd) -> bool {
     vcpu.get_mp_state().is_ok_and(|state| state.mp_state == KVM_MP_STATE_HALTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_went_on_is_known_by_its_instruction_pointer() {
+        assert!(!has_left(0x1000, 0x1000), "the read is not completed yet");
+        assert!(!has_left(0x1000, 0x1002), "it waits behind the read");
+        // sti; hlt
+        assert!(has_left(0x1000, 0x1004) && has_left(0x1000, 0x0FFF));
+        assert!(!has_left(u64::MAX, 1), "addresses wrap");
+    }
 }

@@ -357,6 +357,30 @@ guest! { idle_until_synthetic_timer: g24_start g24_end
     "out %eax, %dx"
 }
 
+// The same, and then a halt with interrupts masked, which nothing may end.
+guest! { idle_then_halt: g29_start g29_end
+    "mov $0xFEE00000, %edi"
+    "movl $0x1FF, 0xF0(%rdi)"
+    "mov $0x400000B0, %ecx"
+    "mov $0x1419, %eax"
+    "xor %edx, %edx"
+    "wrmsr"
+    "mov $0x40000020, %ecx"
+    "rdmsr"
+    "add $10000, %eax"
+    "adc $0, %edx"
+    "mov $0x400000B1, %ecx"
+    "wrmsr"
+    "1: mov $0x400000F0, %ecx"
+    "rdmsr"
+    "testl $2, 0x220(%rdi)"
+    "jz 1b"
+    "hlt"
+    "mov $7, %eax"
+    "mov $0xE04, %edx"
+    "out %eax, %dx"
+}
+
 // The APIC's timer after half a second, with interrupts on while the VP idles; its handler ends the machine.
 guest! { idle_with_interrupts: g25_start g25_end
     "lea 8f(%rip), %rax"

@@ -216,6 +216,14 @@ fn a_synthetic_timer_ends_a_masked_idle() {
 
 #[test]
 #[ignore = "needs KVM: run there by a suite of its own"]
+fn a_halt_after_a_masked_idle_is_no_idle() {
+    let machine = Machine { timeout: Duration::from_secs(1), ..Machine::default() };
+    let report = run(guests::idle_then_halt(), machine).report;
+    assert_eq!(ended(&report), (Reason::Timeout, 124), "{:?}", report.idle);
+}
+
+#[test]
+#[ignore = "needs KVM: run there by a suite of its own"]
 fn a_masked_idle_that_nothing_ends_is_bounded() {
     let report = run(guests::read_guest_idle(), Machine::default()).report;
     assert_eq!(ended(&report), (Reason::GuestExit, 0));
