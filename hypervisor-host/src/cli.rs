@@ -101,7 +101,8 @@ struct RunArgs {
     /// Whether the guest sees a Hyper-V interface
     #[arg(long, value_enum, default_value_t)]
     hyperv: Switch,
-    /// Parts of the Hyper-V interface to leave out, such as cluster-ipi,spin-wait; --hv-only lists them
+    /// Parts of the Hyper-V interface to leave out, such as cluster-ipi,spin-wait; a name that there
+    /// is not lists them all
     #[arg(long, value_name = "NAME,…", value_parser = Offered::parse_list)]
     hv_disable: Option<Offered>,
     /// The only parts of the Hyper-V interface to offer, such as hypercall,vp-index (as far as KVM has them)
