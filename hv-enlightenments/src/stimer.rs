@@ -18,9 +18,9 @@ use core::num::NonZeroU64;
 
 use hv_abi::cpuid::{Features, Privileges};
 use hv_abi::stimer::{HV_STIMER_COUNT, HvStimerConfig, stimer_config_msr, stimer_count_msr};
-use hv_abi::synic::{HV_SYNIC_FIRST_VALID_VECTOR, HvMessageType, HvTimerMessagePayload};
+use hv_abi::synic::{HvMessageType, HvTimerMessagePayload};
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, FIRST_INTERRUPT_VECTOR};
 use crate::detect::HyperV;
 use crate::synic::{Message, Sint};
 
@@ -53,7 +53,7 @@ pub enum StimerError {
     NoSuchTimer,
     /// Source 0, which is not for timers.
     BadSource,
-    /// A vector below 16.
+    /// A vector below 32: an exception's, or none.
     BadVector,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for StimerError {
             Self::NoDirectMode => "the hypervisor's timers can't raise a vector directly",
             Self::NoSuchTimer => "a virtual processor has four synthetic timers",
             Self::BadSource => "timers can't use synthetic interrupt source 0",
-            Self::BadVector => "interrupts have vectors from 16 on",
+            Self::BadVector => "interrupts get vectors from 32 on",
         })
     }
 }
@@ -101,7 +101,7 @@ impl<C: Cpu> Stimer<C> {
             Delivery::Direct(_) if !hv.features().contains(Features::STIMER_DIRECT) => {
                 return Err(StimerError::NoDirectMode);
             }
-            Delivery::Direct(0..HV_SYNIC_FIRST_VALID_VECTOR) => return Err(StimerError::BadVector),
+            Delivery::Direct(0..FIRST_INTERRUPT_VECTOR) => return Err(StimerError::BadVector),
             Delivery::Direct(vector) => HvStimerConfig::direct(vector),
         };
         Ok(Self { cpu, index, delivery })
@@ -156,7 +156,7 @@ impl<C: Cpu> Stimer<C> {
 
     fn write_config(&self, config: HvStimerConfig) {
         // SAFETY: `new` checked privilege and direct mode: the register takes the value. The worst it does is an
-        // interrupt with a vector that the caller has chosen, from 16 on, or a message to a slot made for it.
+        // interrupt with a vector that the caller has chosen, no exception's, or a message to a slot made for it.
         unsafe { self.cpu.wrmsr(stimer_config_msr(self.index), config.0) };
     }
 

@@ -27,11 +27,9 @@ use hv_abi::msr::{
     HV_MSR_PAGE_ADDRESS_MASK, HV_MSR_PAGE_ENABLE, HV_X64_MSR_EOM, HV_X64_MSR_SCONTROL,
     HV_X64_MSR_SIEFP, HV_X64_MSR_SIMP, HV_X64_MSR_SINT0, HV_X64_MSR_SVERSION,
 };
-use hv_abi::synic::{
-    HV_SCONTROL_ENABLE, HV_SYNIC_FIRST_VALID_VECTOR, HV_SYNIC_SINT_COUNT, HvSynicSint,
-};
+use hv_abi::synic::{HV_SCONTROL_ENABLE, HV_SYNIC_SINT_COUNT, HvSynicSint};
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, FIRST_INTERRUPT_VECTOR};
 use crate::detect::HyperV;
 use crate::memory::Gpa;
 
@@ -162,9 +160,9 @@ impl<C: Cpu> Synic<C> {
     ///
     /// # Errors
     ///
-    /// [`SynicError::BadVector`] below 16; [`SynicError::Refused`] if the register did not take it.
+    /// [`SynicError::BadVector`] below 32, where vectors are exceptions'; [`SynicError::Refused`] if the register did not take it.
     pub fn connect(&self, sint: Sint, vector: u8) -> Result<(), SynicError> {
-        if vector < HV_SYNIC_FIRST_VALID_VECTOR {
+        if vector < FIRST_INTERRUPT_VECTOR {
             return Err(SynicError::BadVector);
         }
         let wanted = self.sint(sint).with_vector(vector);

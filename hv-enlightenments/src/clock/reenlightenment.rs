@@ -15,9 +15,8 @@ use hv_abi::msr::{
     HV_X64_MSR_REENLIGHTENMENT_CONTROL, HV_X64_MSR_TSC_EMULATION_CONTROL,
     HV_X64_MSR_TSC_EMULATION_STATUS,
 };
-use hv_abi::synic::HV_SYNIC_FIRST_VALID_VECTOR;
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, FIRST_INTERRUPT_VECTOR};
 use crate::detect::HyperV;
 
 /// Notifications of a changed counter are on, for the partition.
@@ -29,11 +28,11 @@ pub struct Reenlightenment<C> {
 impl<C: Cpu> Reenlightenment<C> {
     /// Asks for interrupts with `vector` on the processor with index `vp`, and for emulation until [`Self::finish`].
     ///
-    /// `None` without the privilege `AccessReenlightenmentControls`, with a vector below 16, or if the hypervisor does
+    /// `None` without the privilege `AccessReenlightenmentControls`, with a vector below 32, or if the hypervisor does
     /// not take it.
     pub fn enable(cpu: C, hv: &HyperV, vector: u8, vp: u32) -> Option<Self> {
         let allowed = hv.privileges().contains(Privileges::REENLIGHTENMENT);
-        if !allowed || vector < HV_SYNIC_FIRST_VALID_VECTOR {
+        if !allowed || vector < FIRST_INTERRUPT_VECTOR {
             return None;
         }
         let this = Self { cpu };
@@ -120,7 +119,7 @@ mod tests {
         let (cpu, hv) = cpu_with(Privileges::all() - Privileges::REENLIGHTENMENT);
         assert!(Reenlightenment::enable(cpu, &hv, 0x60, 0).is_none());
         let (other, hv) = cpu_with(Privileges::REENLIGHTENMENT);
-        assert!(Reenlightenment::enable(other, &hv, 15, 0).is_none(), "no vector below 16");
+        assert!(Reenlightenment::enable(other, &hv, 31, 0).is_none(), "an exception's vector");
         assert!(cpu.msr_writes().is_empty() && other.msr_writes().is_empty());
     }
 

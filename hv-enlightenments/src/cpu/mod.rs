@@ -15,6 +15,11 @@ pub use x86_64::X86Cpu;
 
 use core::ptr::NonNull;
 
+/// The first vector that a synthetic source or timer may be given here. The hypervisor takes those from 16 on, but up to
+/// 31 they are exceptions', and the handlers of some expect an error code that no interrupt brings: they would take the
+/// stack for something else.
+pub(crate) const FIRST_INTERRUPT_VECTOR: u8 = 32;
+
 /// What CPUID returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CpuidResult {

@@ -98,6 +98,7 @@ fn what_is_not_offered_or_not_allowed_is_refused_without_touching_a_register() {
         (BOTH, all, 4, message, StimerError::NoSuchTimer),
         (BOTH, all, 0, Delivery::Message(sint(0)), StimerError::BadSource),
         (BOTH, all, 0, Delivery::Direct(15), StimerError::BadVector),
+        (BOTH, all, 0, Delivery::Direct(31), StimerError::BadVector),
     ] {
         let (cpu, hv) = cpu_with(privileges, features);
         assert_eq!(Stimer::new(cpu, &hv, index, delivery).unwrap_err(), error);
@@ -108,7 +109,7 @@ fn what_is_not_offered_or_not_allowed_is_refused_without_touching_a_register() {
 #[test]
 fn direct_mode_does_not_need_the_synic() {
     let (cpu, hv) = cpu_with(Privileges::SYNTHETIC_TIMERS, Features::STIMER_DIRECT);
-    assert!(Stimer::new(cpu, &hv, 3, Delivery::Direct(16)).is_ok());
+    assert!(Stimer::new(cpu, &hv, 3, Delivery::Direct(32)).is_ok());
 }
 
 /// A message with this type and payload, through a slot.

@@ -9,7 +9,7 @@ pub enum SynicError {
     NoPrivilege,
     /// The pages' guest-physical address is not page-aligned.
     Misaligned,
-    /// A vector below 16, which would fault.
+    /// A vector below 32: an exception's, or one that would fault.
     BadVector,
     /// A register did not take its value.
     Refused {
@@ -25,7 +25,7 @@ impl fmt::Display for SynicError {
         match self {
             Self::NoPrivilege => f.write_str("the partition may not use the SynIC"),
             Self::Misaligned => f.write_str("the SynIC's pages are not page-aligned"),
-            Self::BadVector => f.write_str("synthetic interrupts have vectors from 16 on"),
+            Self::BadVector => f.write_str("synthetic interrupts get vectors from 32 on"),
             Self::Refused { msr, register } => {
                 write!(
                     f,
