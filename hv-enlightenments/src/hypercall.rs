@@ -78,6 +78,13 @@ impl<C: Cpu> HypercallPage<C> {
         })
     }
 
+    /// The same page, for a kernel that must leave the XMM registers alone: one built without SSE, under which programs'
+    /// values stay in them. No call of this value, nor of what is made from it ([`crate::TlbFlush`],
+    /// [`crate::ClusterIpi`]), puts parameters there; they go in memory, so those need a [`CallBuffer`].
+    pub fn without_xmm(self) -> Self {
+        Self { xmm_input: false, xmm_output: false, ..self }
+    }
+
     /// Where calls enter: the page's virtual address.
     pub fn entry(&self) -> NonNull<u8> {
         self.entry

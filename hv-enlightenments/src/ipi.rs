@@ -59,7 +59,8 @@ pub struct ClusterIpi<C> {
 }
 
 impl<C: Cpu + Copy> ClusterIpi<C> {
-    /// The calls, if the hypervisor recommends them.
+    /// The calls, if the hypervisor recommends them. Sets go in XMM registers where the hypervisor takes them, unless
+    /// `calls` are [without](HypercallPage::without_xmm).
     pub fn new(hv: &HyperV, calls: &HypercallPage<C>) -> Option<Self> {
         let bits = hv.recommendations();
         bits.contains(Recommendations::CLUSTER_IPI).then_some(Self {

@@ -1,8 +1,8 @@
 //! Hyper-V enlightenments for any Rust kernel or unikernel.
 //!
 //! What a guest gains by knowing that it runs on a hypervisor with the Hyper-V interface (Hyper-V itself, KVM
-//! with its `hv-*` options, Xen's Viridian, …): hypercalls, a clock that costs no exit, and spin locks that tell
-//! the hypervisor when they wait for long.
+//! with its `hv-*` options, Xen's Viridian, …): hypercalls, a clock, timers and interrupts that cost fewer exits, flushes
+//! and interrupts of many processors in one call, and locks that tell the hypervisor when they wait for long, or sleep.
 //!
 //! The crate is `no_std`, allocates nothing and knows no kernel. A kernel supplies pages and a place for each
 //! virtual processor's counters; the processor itself is behind the trait [`Cpu`], so everything is tested on
@@ -114,9 +114,14 @@
 //! - With [`spin_wait::Idling`], no kick is lost, and a waiter that idles is woken by whoever frees the lock.
 //! - Waiting is sound with interrupts on or off, and in interrupt handlers, also in the middle of another wait.
 //!
+//! # Programs' XMM registers
+//!
+//! Calls with many parameters go in XMM registers where the hypervisor takes them. A kernel built without SSE, which leaves
+//! programs' values in these registers, says so once: [`HypercallPage::without_xmm`].
+//!
 //! # Features
 //!
-//! `lock_api` (default): the raw locks implement `lock_api::RawMutex`. `spin` (default): [`lock::Relax`].
+//! `lock_api` (default): the raw locks implement `lock_api`'s `RawMutex` and `RawRwLock`. `spin` (default): [`lock::Relax`].
 //! `fake`: `cpu::fake`, a processor for tests, for which `alloc` is needed.
 //!
 //! # Tests

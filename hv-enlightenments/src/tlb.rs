@@ -104,7 +104,8 @@ enum Header {
 }
 
 impl<C: Cpu + Copy> TlbFlush<C> {
-    /// The calls, if the hypervisor recommends them for other processors' translations.
+    /// The calls, if the hypervisor recommends them for other processors' translations. They use XMM registers where
+    /// the hypervisor takes them, unless `calls` are [without](HypercallPage::without_xmm).
     pub fn new(hv: &HyperV, calls: &HypercallPage<C>) -> Option<Self> {
         let bits = hv.recommendations();
         bits.contains(Recommendations::REMOTE_TLB_FLUSH).then_some(Self {

@@ -73,6 +73,19 @@ fn without_xmm_the_same_goes_in_memory() {
 }
 
 #[test]
+fn a_kernel_can_keep_its_xmm_registers_to_itself() {
+    let (cpu, hv, calls) = enabled(XMM | Features::HYPERCALL_XMM_OUTPUT, BOTH);
+    let flush = TlbFlush::new(&hv, &calls.without_xmm()).unwrap();
+    let (mut buffer, targets) = (buffer(), set(&[1]));
+    let refused = flush.flush_pages(SPACE, Targets::Set(&targets), pages(0, 1), None);
+    assert_eq!(refused, Err(FlushError::Call(CallError::NoBuffer)));
+    let buffers = Some(&mut buffer);
+    flush.flush_pages(SPACE, Targets::Set(&targets), pages(0, 1), buffers).unwrap();
+    assert_eq!(cpu.calls().len(), 1);
+    assert!(!cpu.calls()[0].xmm);
+}
+
+#[test]
 fn everything_everywhere_is_two_flags() {
     let (cpu, flush) = flush(XMM, Recommendations::REMOTE_TLB_FLUSH);
     flush.flush_space(AddressSpace::All, Targets::All, Globals::Flush, None).unwrap();
