@@ -1,13 +1,13 @@
 //! Cases that misbehave on purpose, to test the framework. They run only by their names.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use x86_64::instructions::interrupts::without_interrupts;
 
 use super::support::{holds_soon, on_each_vp};
 use super::{TestResult, cases, check, skip};
 use crate::machine::interrupts::TEST_VECTOR;
-use crate::machine::{apic, cpu, jobs, vp};
+use crate::machine::{apic, cpu, jobs, timer, vp};
 
 cases!(Selftest: [
     a_pass => "docs/conformance.md",
@@ -22,7 +22,9 @@ cases!(Selftest: [
     an_unexpected_exception => "docs/conformance.md",
     an_exception_on_another_processor => "docs/conformance.md",
     a_panic => "docs/conformance.md",
+    a_panic_in_a_timers_call => "docs/conformance.md",
     a_job_for_every_processor => "docs/conformance.md",
+    a_timers_call => "docs/conformance.md",
 ]);
 
 fn a_pass() -> TestResult {
@@ -86,6 +88,26 @@ fn an_exception_on_another_processor() -> TestResult {
 fn a_panic() -> TestResult {
     let number: Option<u32> = core::hint::black_box(None);
     check!(number.expect("there is a number") == 0, "it is not 0");
+    Ok(())
+}
+
+/// In the interrupt of this processor's timers. Where those run on the local APIC's, the framework has them.
+fn a_panic_in_a_timers_call() -> TestResult {
+    if timer::after(0, |_| panic!("there is no number"), 0).is_err() {
+        skip!("no timer can be started");
+    }
+    holds_soon(|| false);
+    Ok(())
+}
+
+/// Passes only if this processor's timers are called: to be run after the case above.
+fn a_timers_call() -> TestResult {
+    static CALLED: AtomicBool = AtomicBool::new(false);
+    CALLED.store(false, Ordering::Release);
+    if timer::after(0, |_| CALLED.store(true, Ordering::Release), 0).is_err() {
+        skip!("no timer can be started");
+    }
+    check!(holds_soon(|| CALLED.load(Ordering::Acquire)), "it is not called");
     Ok(())
 }
 

@@ -23,6 +23,11 @@ const WINDOWS_END: u64 = 1 << 46;
 static FREE: SpinMutex<Addresses> =
     SpinMutex::new(Addresses { next: WINDOWS_START, returned: Vec::new() });
 
+/// Whether somebody takes or returns address space just now.
+pub(crate) fn is_locked() -> bool {
+    FREE.is_locked()
+}
+
 struct Addresses {
     /// Never handed out from here on.
     next: u64,

@@ -203,6 +203,20 @@ pub(crate) fn take_apic_timer_back() {
     without_interrupts(expire);
 }
 
+/// Puts the device of this processor right after whatever ran on it was abandoned: perhaps a timer's call, between the
+/// device's interrupt and its next setting. Without that, it would never be set again.
+pub(crate) fn set_device_anew() {
+    without_interrupts(|| {
+        let vp = vp::current_index() as usize;
+        let timers = PROCESSORS[vp].get().filter(|timers| timers.device.is_ours());
+        let Some(Timers { device, wheel }) = timers.map(|timers| &**timers) else { return };
+        ARMED[vp].store(NEVER, Ordering::Relaxed);
+        // If another processor is at the wheel, the next timer to be started sets the device.
+        let next = wheel.try_lock().and_then(|wheel| wheel.next_100ns());
+        arm(device, vp, next);
+    });
+}
+
 /// Whether timers are being changed just now, on any processor.
 pub(crate) fn is_locked() -> bool {
     PROCESSORS.iter().filter_map(Once::get).any(|timers| timers.wheel.is_locked())

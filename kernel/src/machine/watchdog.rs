@@ -19,7 +19,7 @@ use x86_64::instructions::interrupts;
 
 use super::fault::{self, End};
 use super::interrupts::{Frame, WATCHDOG_VECTOR};
-use super::{apic, console, heap, jobs, memory, shootdown, timer, vp};
+use super::{apic, console, heap, jobs, memory, remap, shootdown, timer, vp};
 
 /// Ticks within the limit; one more, and the action has hung.
 const TICKS: u32 = 4;
@@ -96,6 +96,7 @@ pub(crate) fn run(action: impl FnMut()) -> Result<(), Abandoned> {
 /// Puts right what the processor that runs this may have left when it abandoned an action.
 fn release_processor() {
     apic::end_all_interrupts();
+    timer::set_device_anew();
     interrupts::enable();
 }
 
@@ -150,7 +151,7 @@ pub(crate) fn tick(frame: &mut Frame) {
 
 /// Whether somebody holds what an abandoned action must not take with it.
 fn is_busy() -> bool {
-    let memory = memory::is_locked() || shootdown::is_locked();
+    let memory = memory::is_locked() || remap::is_locked() || shootdown::is_locked();
     console::is_locked() || heap::is_locked() || timer::is_locked() || memory
 }
 

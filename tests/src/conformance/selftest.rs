@@ -31,6 +31,8 @@ fn expected(name: &str, vps: u32) -> (Outcome, &'static str) {
         "an_unexpected_exception" | "an_exception_on_another_processor" => {
             (Outcome::Fail, "invalid opcode")
         }
+        // The framework has the timers of a machine that has no others.
+        "a_panic_in_a_timers_call" | "a_timers_call" => (Outcome::Skip, "no timer can be started"),
         "a_panic" => (Outcome::Fail, "there is a number"),
         _ => (Outcome::Fail, "was stopped"),
     }
