@@ -234,11 +234,16 @@ fn posted_messages_come_in_order() -> TestResult {
     let source = Source::counting(5)?;
     let _connection = Made::messages(&source)?;
     let mut buffer = buffer()?;
+    post(&mut buffer, &message(CONNECTION.into(), 1))?;
     for byte in 1..=5 {
-        post_soon(&mut buffer, &message(CONNECTION.into(), byte))?;
+        // One lies in the slot and one waits, so that there is an order to keep.
+        check_soon(|| source.is_full(), "a message did not come")?;
+        post_soon(&mut buffer, &message(CONNECTION.into(), byte + 1))?;
         let message = source.message("the one that was posted")?;
         check!(message.payload() == [byte; 8], "{message:?} and not {byte}");
     }
+    let last = source.message("the last")?;
+    check!(last.payload() == [6; 8], "{last:?}");
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 use hv_abi::cpuid::{Features, Privileges};
 use hv_abi::msr::{HV_X64_MSR_RESET, HV_X64_MSR_VP_INDEX, HV_X64_MSR_VP_RUNTIME};
 
-use super::support::registers::{read, reading_faults, write, writing_faults};
+use super::support::registers::{self, read, reading_faults, write, writing_faults};
 use super::support::{argument, interface, need, on_each_vp, on_each_vp_with, without};
 use super::{TestResult, cases, check, skip};
 
@@ -50,7 +50,7 @@ fn read_only(privilege: Privileges, msr: u32) -> TestResult {
 
 fn refused(privilege: Privileges, msr: u32) -> TestResult {
     without(privilege)?;
-    reading_faults(msr)
+    registers::refused(msr)
 }
 
 fn the_vp_index_can_be_read() -> TestResult {
@@ -119,7 +119,7 @@ fn writing_zero_to_the_reset_register_resets_nothing() -> TestResult {
 fn the_reset_register_is_refused_without_its_privilege() -> TestResult {
     refused(Privileges::RESET, HV_X64_MSR_RESET)?;
     // SAFETY: only bit 0 resets.
-    unsafe { writing_faults(HV_X64_MSR_RESET, 0) }
+    unsafe { registers::refused_writing(HV_X64_MSR_RESET, 0) }
 }
 
 fn registers_that_do_not_exist_cannot_be_read() -> TestResult {
