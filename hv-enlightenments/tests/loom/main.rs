@@ -165,3 +165,62 @@ fn trying<L: Lock>() {
         assert!(guarded.lock.try_acquire());
     });
 }
+
+/// Whoever waits in the queue when the lock is released has had it before the releaser gets it again.
+fn in_order<L: Lock>(
+    has_queue: impl Fn(&L) -> bool + Send + Sync + Copy + 'static,
+    preemptions: Option<usize>,
+) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = preemptions;
+    model.check(move || {
+        let guarded = Guarded::<L>::shared();
+        guarded.lock.acquire();
+        let waiter = {
+            let guarded = guarded.clone();
+            thread::spawn(move || {
+                idling::become_vp(1);
+                guarded.locked_add();
+            })
+        };
+        let stood_in_line = has_queue(&guarded.lock);
+        guarded.lock.release();
+        guarded.lock.acquire();
+        if stood_in_line {
+            assert_eq!(guarded.get(), 1, "overtaken");
+        }
+        guarded.lock.release();
+        waiter.join().unwrap();
+    });
+}
+
+/// With two in the queue, the second never gets the lock before the first.
+fn two_in_order<L: Lock>(has_queue: impl Fn(&L) -> bool + Send + Sync + Copy + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(move || {
+        let guarded = Guarded::<L>::shared();
+        guarded.lock.acquire();
+        let first = {
+            let guarded = guarded.clone();
+            thread::spawn(move || {
+                guarded.lock.acquire();
+                let found = guarded.get();
+                guarded.add_one();
+                guarded.lock.release();
+                found
+            })
+        };
+        let first_stood_in_line = has_queue(&guarded.lock);
+        let second = {
+            let guarded = guarded.clone();
+            thread::spawn(move || guarded.locked_add())
+        };
+        guarded.lock.release();
+        let found = first.join().unwrap();
+        second.join().unwrap();
+        if first_stood_in_line {
+            assert_eq!(found, 0, "overtaken");
+        }
+    });
+}

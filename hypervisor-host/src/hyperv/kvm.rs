@@ -3,8 +3,8 @@
 //! KVM keeps SynIC, timers, clocks, TLB flushes and IPIs. To have the hypercall page for itself, the
 //! host traps the two MSRs that control it by an MSR filter, and tells KVM the guest OS identity alone:
 //! KVM takes hypercalls as soon as it knows one, page or not (Linux, kvm_hv_hypercall_enabled). The guest idle
-//! and crash registers are ours too. What calls do is in [`super::calls`], what registers do in
-//! [`super::registers`].
+//! and crash registers are ours too. What calls do is in `hyperv::calls`, what registers do in
+//! `hyperv::registers`.
 #![expect(unsafe_code, reason = "kvm-ioctls has no wrapper for KVM_GET_SUPPORTED_HV_CPUID")]
 
 use std::sync::{Arc, Mutex};

@@ -29,6 +29,24 @@ macro_rules! guest {
     };
 }
 
+/// A guest that may make hypercalls: identity, and the hypercall page at 4 MiB, which R12 holds.
+macro_rules! caller {
+    ($name:ident: $start:ident $end:ident $($code:literal)*) => {
+        guest! { $name: $start $end
+            "mov $0x40000000, %ecx"
+            "mov $0x8100, %edx"
+            "mov $1, %eax"
+            "wrmsr"
+            "mov $0x40000001, %ecx"
+            "xor %edx, %edx"
+            "mov $0x400001, %eax"
+            "wrmsr"
+            "mov $0x400000, %r12d"
+            $($code)*
+        }
+    };
+}
+
 guest! { exit_42: g1_start g1_end
     "mov $0xE04, %edx"
     "mov $42, %eax"
@@ -95,18 +113,9 @@ guest! { bad_console_buffers: g6_start g6_end
     "out %eax, %dx"
 }
 
-// Identity, hypercall page at 4 MiB, then 100 fast calls of HvCallNotifyLongSpinWait. The first status
+// 100 fast calls of HvCallNotifyLongSpinWait. The first status
 // that is not success is the exit code.
-guest! { spin_100_times: g7_start g7_end
-    "mov $0x40000000, %ecx"
-    "mov $0x8100, %edx"
-    "mov $1, %eax"
-    "wrmsr"
-    "mov $0x40000001, %ecx"
-    "xor %edx, %edx"
-    "mov $0x400001, %eax"
-    "wrmsr"
-    "mov $0x400000, %r12d"
+caller! { spin_100_times: g7_start g7_end
     "mov $100, %ebx"
     "1: mov $0x10008, %ecx"
     "mov $4095, %edx"
@@ -121,16 +130,7 @@ guest! { spin_100_times: g7_start g7_end
 }
 
 // As above; each status goes to the UART.
-guest! { malformed_calls: g8_start g8_end
-    "mov $0x40000000, %ecx"
-    "mov $0x8100, %edx"
-    "mov $1, %eax"
-    "wrmsr"
-    "mov $0x40000001, %ecx"
-    "xor %edx, %edx"
-    "mov $0x400001, %eax"
-    "wrmsr"
-    "mov $0x400000, %r12d"
+caller! { malformed_calls: g8_start g8_end
     "mov $0x18010008, %rcx"
     "call 3f"
     "mov $0x100010008, %rcx"
@@ -449,16 +449,7 @@ crash! { crash_and_halt: g27_start g27_end
 }
 
 // Each status goes to the UART, then the first byte of the output page.
-guest! { extended_calls: g28_start g28_end
-    "mov $0x40000000, %ecx"
-    "mov $0x8100, %edx"
-    "mov $1, %eax"
-    "wrmsr"
-    "mov $0x40000001, %ecx"
-    "xor %edx, %edx"
-    "mov $0x400001, %eax"
-    "wrmsr"
-    "mov $0x400000, %r12d"
+caller! { extended_calls: g28_start g28_end
     "mov $0x500000, %r8d"
     "movb $0, (%r8)"
     "mov $0x8001, %ecx"

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "makes hypercalls")]
 
 use hv_abi::HV_PAGE_SIZE;
-use hv_abi::cpuid::{Features, Privileges, Recommendations};
+use hv_abi::cpuid::{Privileges, Recommendations};
 use hv_abi::hypercall::{
     HV_CALL_FLUSH_VIRTUAL_ADDRESS_LIST, HV_CALL_FLUSH_VIRTUAL_ADDRESS_LIST_EX,
     HV_CALL_FLUSH_VIRTUAL_ADDRESS_SPACE, HV_CALL_FLUSH_VIRTUAL_ADDRESS_SPACE_EX,
@@ -13,14 +13,13 @@ use hv_abi::tlb::HvFlushFlags;
 
 use super::memory::own_space;
 use super::support::calls::raw;
+use super::support::need;
 use super::support::parameters::{
-    SPARSE_4K, everybody, in_memory, in_memory_at, in_registers, is_not_offered, offered, refused,
-    succeeded,
+    SPARSE_4K, everybody, faults_without_xmm_input, in_memory, in_memory_at, is_not_offered,
+    offered, refused, succeeded,
 };
-use super::support::{interface, need};
 use super::{Problem, TestResult, cases, check, deviates, skip};
 use crate::guest_tests::translations::{Readers, check_flush};
-use crate::machine::fault::INVALID_OPCODE;
 use crate::machine::shootdown;
 
 const FLAGS: &str = "TLFS HvCallFlushVirtualAddressSpace, Flags";
@@ -239,20 +238,8 @@ fn the_flush_of_a_set_is_refused_or_works_where_it_is_not_recommended() -> TestR
 
 fn xmm_input_faults_where_it_is_not_offered() -> TestResult {
     offered(REMOTE)?;
-    if interface()?.features().contains(Features::HYPERCALL_XMM_INPUT) {
-        skip!("offered: parameters in XMM registers");
-    }
     // SAFETY: flushing changes nothing but speed.
-    match unsafe { in_registers(space(), &[own_space(), ALL_PROCESSORS, 0]) }? {
-        Err(fault) => {
-            check!(fault.vector == INVALID_OPCODE, "it raises exception {}", fault.vector);
-            Ok(())
-        }
-        Ok(result) if result.status() == Ok(()) => {
-            deviates!("parameters in XMM registers are taken though not offered", "TLFS §3.7.2")
-        }
-        Ok(result) => Err(Problem::Fail(alloc::format!("no fault but {:?}", result.status()))),
-    }
+    unsafe { faults_without_xmm_input(space(), &[own_space(), ALL_PROCESSORS, 0]) }
 }
 
 fn switching_the_address_space_is_refused_where_it_is_not_recommended() -> TestResult {

@@ -14,12 +14,11 @@ use x86_64::instructions::interrupts;
 
 use super::support::calls::result;
 use super::support::parameters::{
-    ALL, SPARSE_4K, everybody, everybody_else, in_memory, in_registers, is_not_offered, mask_of,
-    offered, refused, succeeded, succeeded_in_registers,
+    ALL, SPARSE_4K, everybody, everybody_else, faults_without_xmm_input, in_memory, in_registers,
+    is_not_offered, mask_of, offered, refused, succeeded, succeeded_in_registers,
 };
 use super::support::{holds_soon, interface, need, need_features, on_each_vp};
 use super::{Problem, TestResult, cases, check, deviates, skip};
-use crate::machine::fault::INVALID_OPCODE;
 use crate::machine::interrupts::TEST_VECTOR;
 use crate::machine::{hyperv, ipi, vp};
 
@@ -348,20 +347,8 @@ fn the_call_for_sets_is_refused_or_works_where_it_is_not_recommended() -> TestRe
 
 fn sets_in_xmm_registers_fault_where_they_are_not_offered() -> TestResult {
     offered(BOTH)?;
-    if interface()?.features().contains(Features::HYPERCALL_XMM_INPUT) {
-        skip!("offered: parameters in XMM registers");
-    }
     // SAFETY: every vector has a handler.
-    match unsafe { in_registers(ex(0), &[VECTOR, SPARSE_4K, 0]) }? {
-        Err(fault) => {
-            check!(fault.vector == INVALID_OPCODE, "it raises exception {}", fault.vector);
-            Ok(())
-        }
-        Ok(result) if result.status() == Ok(()) => {
-            deviates!("parameters in XMM registers are taken though not offered", "TLFS §3.7.2")
-        }
-        Ok(result) => Err(Problem::Fail(alloc::format!("no fault but {:?}", result.status()))),
-    }
+    unsafe { faults_without_xmm_input(ex(0), &[VECTOR, SPARSE_4K, 0]) }
 }
 
 fn the_kernel_interrupts_by_hypercall_where_recommended() -> TestResult {

@@ -1,7 +1,7 @@
 //! The conformance matrix: one case for every rule of the Hyper-V interface worth breaking.
 //!
 //! [`cases!`] registers functions of a facility's module (`conformance/synic.rs`), each with the source it rests on;
-//! the function's name is the rule. [`run`] runs them and prints the matrix. `docs/conformance.md` says how to add one.
+//! the function's name is the rule. [`mod@run`] runs them and prints the matrix. `docs/conformance.md` says how to add one.
 //!
 //! A case restores what it changed, asserts no durations, and needs nothing but the hypervisor: where that does
 //! not offer something, the case is skipped and says so.

@@ -6,17 +6,17 @@ use alloc::format;
 use core::cell::Cell;
 
 use hv_abi::HV_PAGE_SIZE;
-use hv_abi::cpuid::{Privileges, Recommendations};
+use hv_abi::cpuid::{Features, Privileges, Recommendations};
 use hv_abi::hypercall::{HvError, HypercallInput, HypercallResult};
 use hv_enlightenments::Cpu;
 use hv_enlightenments::cpu::FastRegisters;
 
 use super::calls::calls;
-use super::{need, recommended};
-use crate::conformance::{Problem, TestResult, check, skip};
+use super::{interface, need, recommended};
+use crate::conformance::{Problem, TestResult, check, deviates, skip};
 use crate::guest_tests::translations::Frame;
 use crate::machine::cpu::CPU;
-use crate::machine::fault::{self, Fault};
+use crate::machine::fault::{self, Fault, INVALID_OPCODE};
 use crate::machine::vp::{self, Vp};
 
 /// `HvGenericSetSparse4k` (TLFS, *Sparse Virtual Processor Set*).
@@ -107,6 +107,28 @@ pub(crate) fn succeeded_in_registers(
     match result {
         Ok(result) => succeeded(result, reps),
         Err(fault) => Err(Problem::Fail(format!("the call raised exception {}", fault.vector))),
+    }
+}
+
+/// Fails unless a call with its parameters in XMM registers raises the fault it has to where that is not offered.
+///
+/// # Safety
+///
+/// As for [`in_registers`].
+pub(crate) unsafe fn faults_without_xmm_input(input: HypercallInput, words: &[u64]) -> TestResult {
+    if interface()?.features().contains(Features::HYPERCALL_XMM_INPUT) {
+        skip!("offered: parameters in XMM registers");
+    }
+    // SAFETY: the caller's contract is the same.
+    match unsafe { in_registers(input, words) }? {
+        Err(fault) => {
+            check!(fault.vector == INVALID_OPCODE, "it raises exception {}", fault.vector);
+            Ok(())
+        }
+        Ok(result) if result.status() == Ok(()) => {
+            deviates!("parameters in XMM registers are taken though not offered", "TLFS §3.7.2")
+        }
+        Ok(result) => Err(Problem::Fail(format!("no fault but {:?}", result.status()))),
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn reading_faults(msr: u32) -> TestResult {
 ///
 /// # Safety
 ///
-/// As [`write`].
+/// As [`write()`].
 pub(crate) unsafe fn writing_faults(msr: u32, value: u64) -> TestResult {
     // SAFETY: the caller vouches for it.
     faults(msr, "writing", unsafe { write(msr, value) }.err())
@@ -81,7 +81,7 @@ pub(crate) fn refused(msr: u32) -> TestResult {
 ///
 /// # Safety
 ///
-/// As [`write`].
+/// As [`write()`].
 pub(crate) unsafe fn refused_writing(msr: u32, value: u64) -> TestResult {
     // SAFETY: the caller vouches for it.
     granted(unsafe { writing_faults(msr, value) })
