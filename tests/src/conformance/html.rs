@@ -1,6 +1,6 @@
 //! The matrix as one page of HTML that needs nothing else: no script, no font, no file beside it.
 //!
-//! What guests say is escaped here and nowhere else: every piece of text goes through [`Escaped`].
+//! What guests say is escaped here and nowhere else: every piece of text goes through `Escaped`.
 
 use std::fmt::{self, Write as _};
 

@@ -15,7 +15,7 @@ const SCHEMA: u32 = 1;
 /// All results.
 #[derive(Debug, Serialize)]
 pub struct Matrix {
-    /// [`SCHEMA`].
+    /// `SCHEMA`.
     pub schema: u32,
     /// Whether all cases ran on all columns: not if the command line named some.
     pub whole: bool,
