@@ -40,10 +40,11 @@ impl<'a> VpRunner<'a> {
     /// Runs the guest until the machine ends.
     pub fn run(&mut self) {
         let shared = self.shared;
-        let _kicks = shared.kicks.enter(self.index, &mut self.vcpu);
+        let kicks = shared.kicks.enter(self.index, &mut self.vcpu);
         loop {
             // First of all: a kick from now on keeps the VP from entering the guest.
             self.vcpu.set_kvm_immediate_exit(0);
+            kicks.looks();
             if shared.ending.get().is_some() {
                 return;
             }
