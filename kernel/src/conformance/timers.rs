@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "writes model-specific registers")]
 
+mod direct;
+
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +14,7 @@ use hv_enlightenments::stimer::{Delivery, Lateness, Stimer, TimerExpiration};
 use kernel::MAX_VPS;
 
 use super::support::registers::{refused, refused_writing};
-use super::support::synic::{CASE_VECTOR, CaseTimer, CaseVector, FREE_TIMERS, Source, stays_quiet};
+use super::support::synic::{CASE_VECTOR, FREE_TIMERS, Source, stays_quiet};
 use super::support::{holds_soon, interface, need, on_each_vp, reference_clock, without};
 use super::{Problem, TestResult, cases, check, deviates, skip};
 use crate::machine::cpu::CPU;
@@ -38,10 +40,6 @@ cases!(Timers: [
     source_0_is_refused_to_a_timer => "TLFS, Synthetic Timer Configuration Register",
     the_timers_of_a_processor_do_not_disturb_each_other => "TLFS, Synthetic Timer MSRs",
     every_processor_has_timers_of_its_own => "TLFS, Synthetic Timer MSRs",
-    a_direct_timer_raises_its_vector => "TLFS, Direct Synthetic Timers",
-    a_direct_timer_sends_no_message => "TLFS, Direct Synthetic Timers",
-    a_direct_periodic_timer_raises_its_vector_again_and_again => "TLFS, Direct Synthetic Timers",
-    direct_mode_is_refused_where_it_is_not_offered => "TLFS §2.4 leaf 0x40000003",
     the_kernels_timers_run_on_synthetic_ones => "TLFS, Synthetic Timers",
     registers_are_refused_without_the_privilege => "TLFS §2.4 leaf 0x40000003",
     writing_registers_is_refused_without_the_privilege => "TLFS §2.4 leaf 0x40000003",
@@ -338,51 +336,6 @@ fn every_processor_has_timers_of_its_own() -> TestResult {
     interrupts::set_handler(CASE_VECTOR, None);
     check!(fired.iter().all(|&fired| fired == 1), "fired (2: no timer), by processor: {fired:?}");
     Ok(())
-}
-
-fn direct() -> Result<CaseTimer, Problem> {
-    CaseTimer::new(1, Delivery::Direct(CASE_VECTOR))
-}
-
-fn a_direct_timer_raises_its_vector() -> TestResult {
-    let (vector, timer) = (CaseVector::new(), direct()?);
-    timer.0.start_at(now()? + MS);
-    check!(holds_soon(|| vector.count() != 0), "no interrupt came");
-    check!(holds_soon(|| !timer.0.is_running()), "it still runs");
-    check!(stays_quiet(|| vector.count() != 1), "{} interrupts came", vector.count());
-    Ok(())
-}
-
-fn a_direct_timer_sends_no_message() -> TestResult {
-    let (vector, timer, source) = (CaseVector::new(), direct()?, Source::counting(5)?);
-    set(stimer_count_msr(1), 1);
-    // The source is there, but direct mode goes first.
-    let config = HvStimerConfig::direct(CASE_VECTOR).0 | HvStimerConfig::message(5).0;
-    set(stimer_config_msr(1), config | HvStimerConfig::ENABLED);
-    check!(holds_soon(|| vector.count() != 0), "no interrupt came");
-    check!(!source.is_full() && source.interrupts() == 0, "a message came");
-    check!(holds_soon(|| !timer.0.is_running()), "it still runs");
-    Ok(())
-}
-
-fn a_direct_periodic_timer_raises_its_vector_again_and_again() -> TestResult {
-    let (vector, timer) = (CaseVector::new(), direct()?);
-    timer.0.start_every(PERIOD, Lateness::CatchUp);
-    check!(holds_soon(|| vector.count() >= 5), "{} interrupts came", vector.count());
-    check!(timer.0.is_running(), "it has stopped");
-    Ok(())
-}
-
-fn direct_mode_is_refused_where_it_is_not_offered() -> TestResult {
-    let hv = need(Privileges::SYNTHETIC_TIMERS)?;
-    if hv.features().contains(Features::STIMER_DIRECT) {
-        skip!("offered: feature {:?}", Features::STIMER_DIRECT);
-    }
-    let config = HvStimerConfig::direct(CASE_VECTOR).0;
-    // SAFETY: the timer stays off.
-    let result = unsafe { refused_writing(stimer_config_msr(1), config) };
-    set(stimer_config_msr(1), 0);
-    result
 }
 
 fn the_kernels_timers_run_on_synthetic_ones() -> TestResult {
