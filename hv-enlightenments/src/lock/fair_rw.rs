@@ -256,7 +256,7 @@ impl<W: QueueWait> RawFairRwLock<W> {
         }
         let ready = || condition(self.word.load(Ordering::Relaxed));
         // What wakes it without a reason (an interrupt, say) sends it back to sleep.
-        while waiter.idle_unless(ready) && !ready() {}
+        waiter.idle_until(ready);
         if W::IDLES {
             self.word.fetch_and(!SLEEPER, Ordering::Relaxed);
         }

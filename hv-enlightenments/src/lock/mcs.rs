@@ -247,7 +247,7 @@ impl<W: QueueWait> RawMcsLock<W> {
         }
         // What wakes it without a kick (an interrupt, say) sends it back to sleep.
         let ready = || self.word.load(Ordering::Relaxed) != announced;
-        while waiter.idle_unless(ready) && !ready() {}
+        waiter.idle_until(ready);
         W::IDLES
     }
 

@@ -45,7 +45,7 @@ impl Node {
         }
         // Nobody wakes it to become the head, but as the head to take a free lock; so it idles on.
         let ready = || self.state.load(Ordering::Relaxed) == HEAD;
-        while waiter.idle_unless(ready) && !ready() {}
+        waiter.idle_until(ready);
     }
 
     /// Makes the waiter the head. Whether it idles, and has not been woken.
