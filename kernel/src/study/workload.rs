@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "a loop of known length in assembly")]
 
+use alloc::boxed::Box;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +10,7 @@ use hv_abi::host::Mark;
 use hv_enlightenments::spin_wait::{IdleCounts, SpinCounts};
 use kernel::MAX_VPS;
 use kernel::tally::{Acquisition, Tally};
+use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::locks::{Contender, Guarded};
@@ -125,8 +127,8 @@ static FIRST_100NS: AtomicU64 = AtomicU64::new(0);
 static LAST_100NS: AtomicU64 = AtomicU64::new(0);
 /// When a measurement by time ends, in ticks; 0 until the first processor begins.
 static END_TICKS: AtomicU64 = AtomicU64::new(0);
-/// Each processor's own while it is measured.
-static TALLIES: [SpinMutex<Tally>; MAX_VPS] = [const { SpinMutex::new(Tally::new()) }; MAX_VPS];
+/// Each processor's own while it is measured. On the heap: they would be an eighth of the image.
+static TALLIES: Once<Box<[SpinMutex<Tally>]>> = Once::new();
 static SUM: SpinMutex<Tally> = SpinMutex::new(Tally::new());
 static RUNTIMES: [AtomicU64; MAX_VPS] = [const { AtomicU64::new(0) }; MAX_VPS];
 static AWAKE: Barrier = Barrier::new();
@@ -138,6 +140,8 @@ const START_PATIENCE: u32 = 200_000;
 
 /// Measures one lock on the first processors. The result of an earlier call must be gone.
 pub(crate) fn measure(contender: &Contender, parameters: Parameters) -> Measurement {
+    // Before the processors that take part need them.
+    tallies();
     let vps = parameters.vps;
     *PARAMETERS.lock() = parameters;
     FIRST_100NS.store(u64::MAX, Ordering::Relaxed);
@@ -151,7 +155,7 @@ pub(crate) fn measure(contender: &Contender, parameters: Parameters) -> Measurem
     tally.begin(parameters.late_ticks);
     let mut per_vp = [VpCounts::default(); MAX_VPS];
     for (index, counts) in per_vp.iter_mut().enumerate().take(vps) {
-        let own = TALLIES[index].lock();
+        let own = tallies()[index].lock();
         tally.merge(&own);
         *counts = VpCounts {
             acquisitions: own.acquisitions,
@@ -167,6 +171,11 @@ pub(crate) fn measure(contender: &Contender, parameters: Parameters) -> Measurem
     Measurement { vps, per_vp, tally, total, elapsed_100ns: last.saturating_sub(first) }
 }
 
+/// One for each processor that runs; made when the first measurement begins.
+fn tallies() -> &'static [SpinMutex<Tally>] {
+    TALLIES.call_once(|| vp::online().map(|_| SpinMutex::new(Tally::new())).collect())
+}
+
 fn counts() -> [(SpinCounts, IdleCounts); MAX_VPS] {
     let of = |vp: &vp::Vp| (vp.spins.counts(), vp.spins.idle_counts());
     core::array::from_fn(|index| vp::get(index).map(of).unwrap_or_default())
@@ -176,7 +185,7 @@ fn counts() -> [(SpinCounts, IdleCounts); MAX_VPS] {
 pub(super) fn work(lock: &impl Guarded, index: usize) {
     let parameters = *PARAMETERS.lock();
     let marks = index == 0 && parameters.marked;
-    let mut tally = TALLIES[index].lock();
+    let mut tally = tallies()[index].lock();
     tally.begin(parameters.late_ticks);
     AWAKE.wait(parameters.vps);
     if marks {
