@@ -275,8 +275,13 @@ fn threads_exclude_one_another_in_an_idling_queue_and_all_wake() {
     test_platform!(Kernel);
     Kernel::enable(64);
     race::<RawMcsLock<Idling<Kernel>>>(500_000, || Kernel::idling_now() as u64 == THREADS);
-    assert!(Kernel::calls().is_empty(), "a processor that can idle need not tell");
-    assert!(Kernel::idle_counts().kicks > 0);
+    let (calls, kicks) = (Kernel::calls().len() as u64, Kernel::idle_counts().kicks);
+    assert!(kicks > 0);
+    // It may, where whoever stands behind it was interrupted before saying so.
+    assert!(
+        calls < kicks / 10,
+        "a processor that can idle need not tell: {calls} times, {kicks} kicks"
+    );
 }
 
 #[test]
@@ -342,8 +347,9 @@ fn idling_readers_and_writers_exclude_one_another_and_all_wake() {
     test_platform!(Kernel);
     Kernel::enable(64);
     race_readers_and_writers::<Idling<Kernel>>(200_000, || Kernel::idling_now() as u64 == THREADS);
-    assert!(Kernel::calls().is_empty());
-    assert!(Kernel::idle_counts().kicks > 0);
+    let (calls, kicks) = (Kernel::calls().len() as u64, Kernel::idle_counts().kicks);
+    assert!(kicks > 0);
+    assert!(calls <= 1 + kicks / 10, "{calls} calls, {kicks} kicks");
 }
 
 #[test]

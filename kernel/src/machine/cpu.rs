@@ -71,10 +71,18 @@ pub(crate) fn wait_for_interrupt() {
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }
 
-/// Takes interrupts that are pending, then returns with interrupts off.
-pub(crate) fn take_interrupts() {
-    // SAFETY: as in `wait_for_interrupt`. STI takes effect after the next instruction.
-    unsafe { asm!("sti", "nop", "cli", options(nostack)) };
+/// As [`wait_for_interrupt`], by reading a register that makes the processor sleep until one comes.
+///
+/// With interrupts on: a hypervisor can then wait as it does for HLT, and need not look for masked ones.
+///
+/// # Safety
+///
+/// Reading `msr` does that and nothing else.
+pub(crate) unsafe fn wait_for_interrupt_by_reading(msr: u32) {
+    // SAFETY: as in `wait_for_interrupt`; the caller vouches for the register.
+    unsafe {
+        asm!("sti", "rdmsr", "cli", in("ecx") msr, out("eax") _, out("edx") _, options(nostack));
+    }
 }
 
 /// Stops this processor for good.

@@ -3,7 +3,9 @@
 //! Both ways a waker may come between the last look at a condition and the wait: its interrupt is pending
 //! then, and ends the wait at once.
 
-use hv_enlightenments::GuestIdle;
+#![expect(unsafe_code, reason = "reads a model-specific register")]
+
+use hv_abi::msr::HV_X64_MSR_GUEST_IDLE;
 
 use super::{cpu, hyperv};
 
@@ -15,7 +17,8 @@ pub(crate) fn method() -> &'static str {
 /// Waits for an interrupt and takes it; interrupts are off before and afterwards. May also return for no reason.
 pub(crate) fn wait() {
     match hyperv::guest_idle() {
-        Some(idle) => wait_in_guest_idle(idle),
+        // SAFETY: the register is offered, and reading it only waits.
+        Some(_) => unsafe { cpu::wait_for_interrupt_by_reading(HV_X64_MSR_GUEST_IDLE) },
         None => cpu::wait_for_interrupt(),
     }
 }
@@ -28,11 +31,4 @@ pub(crate) fn masked_wait() -> Option<fn()> {
             idle.wait();
         }
     })
-}
-
-/// As [`wait`], in this way.
-pub(crate) fn wait_in_guest_idle<C: hv_enlightenments::Cpu>(idle: &GuestIdle<C>) {
-    idle.wait();
-    // What has ended the wait is still pending.
-    cpu::take_interrupts();
 }
