@@ -13,6 +13,7 @@
 //! - [`apic`]: the VP assist page's EOI field
 //! - [`extended`]: extended hypercalls
 //! - [`tlb`], [`ipi`], [`vp_set`]: flushing the TLB, interrupts, and the sets of processors they go to
+//! - [`vmbus`], [`guid`]: the bus for synthetic devices, and how it names them
 //! - [`host`]: what Enlighten's own host adds beside the Hyper-V interface
 //!
 //! Values that the other side supplies are newtypes with associated constants, never Rust enums:
@@ -26,6 +27,7 @@ pub mod apic;
 pub mod clock;
 pub mod cpuid;
 pub mod extended;
+pub mod guid;
 pub mod host;
 pub mod hypercall;
 pub mod ipi;
@@ -33,6 +35,7 @@ pub mod msr;
 pub mod stimer;
 pub mod synic;
 pub mod tlb;
+pub mod vmbus;
 pub mod vp_set;
 
 /// Bytes in a page of the hypervisor's interface (always 4 KiB, whatever the guest uses: Linux,
