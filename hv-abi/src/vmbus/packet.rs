@@ -84,7 +84,9 @@ const _: () = assert!(size_of::<GpaDirectHeader>() == 8);
 
 /// `struct gpa_range` up to its page numbers, of which there are as many 64-bit values as the range touches pages.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct GpaRangeHeader {
     /// Bytes.
     pub byte_count: u32,

@@ -41,7 +41,7 @@ pub fn update(
         let path = root.join(name);
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
         let figures: Vec<_> = sections.iter().map(|section| section.markdown(3)).collect();
-        let new = replaced(&text, &figures.join("\n"))
+        let new = replaced(&text, &without_place(&figures.join("\n"), root))
             .with_context(|| format!("{name} has no place for figures. Put in: {BEGIN} {END}"))?;
         crate::outcome::write_file(&path, new.as_bytes())?;
         written.push(name.to_string());
@@ -52,6 +52,11 @@ pub fn update(
         written.push(name);
     }
     Ok(written)
+}
+
+/// Paths under `root` as they stand in the repository: where a machine keeps its copy is nobody's business.
+fn without_place(figures: &str, root: &Path) -> String {
+    figures.replace(&format!("{}/", root.display()), "")
 }
 
 /// `text` with `figures` between the comments; `None` if it does not have both, in this order.
@@ -71,6 +76,12 @@ mod tests {
         let new = replaced(&text, "new\n").unwrap();
         assert_eq!(new, format!("# Title\n{BEGIN}\n\nnew\n\n{END}\nrest\n"));
         assert_eq!(replaced(&new, "new\n").unwrap(), new, "a second time changes nothing");
+    }
+
+    #[test]
+    fn a_log_is_told_by_its_place_in_the_repository() {
+        let told = without_place("its log: /a/b/target/x.log", Path::new("/a/b"));
+        assert_eq!(told, "its log: target/x.log");
     }
 
     #[test]
