@@ -14,6 +14,7 @@
 //! - [`extended`]: extended hypercalls
 //! - [`tlb`], [`ipi`], [`vp_set`]: flushing the TLB, interrupts, and the sets of processors they go to
 //! - [`vmbus`], [`guid`]: the bus for synthetic devices, and how it names them
+//! - [`storvsp`], [`scsi`]: disks on that bus, and the commands they take
 //! - [`host`]: what Enlighten's own host adds beside the Hyper-V interface
 //!
 //! Values that the other side supplies are newtypes with associated constants, never Rust enums:
@@ -32,7 +33,9 @@ pub mod host;
 pub mod hypercall;
 pub mod ipi;
 pub mod msr;
+pub mod scsi;
 pub mod stimer;
+pub mod storvsp;
 pub mod synic;
 pub mod tlb;
 pub mod vmbus;
