@@ -15,6 +15,7 @@
 //! - [`tlb`], [`ipi`], [`vp_set`]: flushing the TLB, interrupts, and the sets of processors they go to
 //! - [`vmbus`], [`guid`]: the bus for synthetic devices, and how it names them
 //! - [`storvsp`], [`scsi`]: disks on that bus, and the commands they take
+//! - [`ic`]: heartbeat, shutdown, time synchronisation and key-value exchange on that bus
 //! - [`host`]: what Enlighten's own host adds beside the Hyper-V interface
 //!
 //! Values that the other side supplies are newtypes with associated constants, never Rust enums:
@@ -31,6 +32,7 @@ pub mod extended;
 pub mod guid;
 pub mod host;
 pub mod hypercall;
+pub mod ic;
 pub mod ipi;
 pub mod msr;
 pub mod scsi;
