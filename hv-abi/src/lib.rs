@@ -16,6 +16,7 @@
 //! - [`vmbus`], [`guid`]: the bus for synthetic devices, and how it names them
 //! - [`storvsp`], [`scsi`]: disks on that bus, and the commands they take
 //! - [`ic`]: heartbeat, shutdown, time synchronisation and key-value exchange on that bus
+//! - [`nvsp`], [`rndis`]: network cards on that bus
 //! - [`host`]: what Enlighten's own host adds beside the Hyper-V interface
 //!
 //! Values that the other side supplies are newtypes with associated constants, never Rust enums:
@@ -35,6 +36,8 @@ pub mod hypercall;
 pub mod ic;
 pub mod ipi;
 pub mod msr;
+pub mod nvsp;
+pub mod rndis;
 pub mod scsi;
 pub mod stimer;
 pub mod storvsp;
