@@ -278,10 +278,16 @@ impl SrbStatus {
     pub const NO_DEVICE: Self = Self(0x08);
     /// The time limit passed.
     pub const TIMEOUT: Self = Self(0x09);
+    /// Nobody answered at the address.
+    pub const SELECTION_TIMEOUT: Self = Self(0x0A);
+    /// The command's time limit passed.
+    pub const COMMAND_TIMEOUT: Self = Self(0x0B);
     /// A reset ended it.
     pub const BUS_RESET: Self = Self(0x0E);
     /// More or fewer bytes than asked for.
     pub const DATA_OVERRUN: Self = Self(0x12);
+    /// Given up before it was executed.
+    pub const REQUEST_FLUSHED: Self = Self(0x16);
     /// No such logical unit.
     pub const INVALID_LUN: Self = Self(0x20);
     /// No such target.

@@ -30,6 +30,7 @@ pub struct AdditionalSense(pub u16);
 #[expect(missing_docs, reason = "each has the standard's text, shortened")]
 impl AdditionalSense {
     pub const NONE: Self = Self(0x0000);
+    pub const BECOMING_READY: Self = Self(0x0401);
     pub const LOGICAL_UNIT_NOT_READY_INTERVENTION_REQUIRED: Self = Self(0x0403);
     pub const WRITE_ERROR: Self = Self(0x0C00);
     pub const UNRECOVERED_READ_ERROR: Self = Self(0x1100);
