@@ -8,10 +8,11 @@ use serde_json::Value;
 /// Every crate of the workspace, and the crates of the workspace that it may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("hv-abi", &[]),
+    ("vmbus-ring", &["hv-abi"]),
     ("hv-enlightenments", &["hv-abi"]),
     ("workload", &[]),
     ("kernel", &["hv-abi", "hv-enlightenments", "workload"]),
-    ("hypervisor-host", &["hv-abi"]),
+    ("hypervisor-host", &["hv-abi", "vmbus-ring"]),
     ("tests", &["hv-abi", "hv-enlightenments", "hypervisor-host", "kernel", "workload"]),
 ];
 
