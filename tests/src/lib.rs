@@ -8,6 +8,7 @@
 //! - [`study`], [`plot`]: what `make run` and `make test` measure of spin waits
 //! - [`spin_study`]: the spin-wait study and how guests scale (`make study`)
 //! - [`costs`]: what free locks and the clock cost on this machine (`make costs`)
+//! - [`probe`]: what runs inside a Linux guest to see whether data survive a device
 //! - [`anywhere`]: our host's command line, natively or in the lab
 //! - [`outcome`]: results as text, JUnit XML and JSON
 //!
@@ -25,6 +26,7 @@ pub mod lab;
 pub mod main_job;
 pub mod outcome;
 pub mod plot;
+pub mod probe;
 pub mod progress;
 pub mod spin_study;
 pub mod study;

@@ -1,0 +1,73 @@
+//! `guest-probe`: see [`tests::probe`].
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tests::probe::{disk, net};
+
+/// Sees whether data survive a device.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Write the first BYTES of DEVICE with the stream of SEED
+    Fill { device: PathBuf, bytes: u64, seed: u64 },
+    /// Compare the first BYTES of DEVICE with the stream of SEED
+    Check { device: PathBuf, bytes: u64, seed: u64 },
+    /// Read and write blocks of the first BYTES of DEVICE at random, comparing
+    Random { device: PathBuf, bytes: u64, seed: u64, operations: u64, threads: u64 },
+    /// Serve streams on ADDRESS until ended
+    Serve { address: String },
+    /// Send BYTES to a server
+    Send { address: String, bytes: u64, seed: u64 },
+    /// Have a server send BYTES
+    Receive { address: String, bytes: u64, seed: u64 },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().what) {
+        Ok(done) => {
+            println!("probe: ok {done}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("probe: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(what: What) -> Result<String> {
+    Ok(match what {
+        What::Fill { device, bytes, seed } => {
+            disk::fill_device(&device, bytes, seed)?;
+            format!("filled {bytes}")
+        }
+        What::Check { device, bytes, seed } => {
+            disk::check_device(&device, bytes, seed)?;
+            format!("checked {bytes}")
+        }
+        What::Random { device, bytes, seed, operations, threads } => {
+            let work = disk::work_at_random(&device, bytes, seed, operations, threads)?;
+            format!("reads {} writes {}", work.reads, work.writes)
+        }
+        What::Serve { address } => {
+            net::serve(&address, |address| println!("probe: serving {address}"))?;
+            String::from("served")
+        }
+        What::Send { address, bytes, seed } => {
+            net::transfer(&address, net::Direction::Up, bytes, seed)?;
+            format!("sent {bytes}")
+        }
+        What::Receive { address, bytes, seed } => {
+            net::transfer(&address, net::Direction::Down, bytes, seed)?;
+            format!("received {bytes}")
+        }
+    })
+}
