@@ -16,13 +16,14 @@ Usage: tests/setup.sh [--no-lab] [--force]
 USAGE
 }
 
-readonly RECIPE=2 # raise when the layout of target/lab changes
+readonly RECIPE=3 # raise when the layout of target/lab changes
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 lab=$repo/target/lab
 readonly repo lab
 readonly kernel_package=linux-image-cloud-amd64
-# g++: libFuzzer is C++.
-readonly packages=(ca-certificates gcc g++ libc6-dev make qemu-system-x86 busybox-static cpio xz-utils)
+# g++: libFuzzer is C++. e2fsprogs to mtools: file systems that guests' disks are tried with. curl: the demo's client.
+readonly packages=(ca-certificates gcc g++ libc6-dev make qemu-system-x86 busybox-static cpio xz-utils
+    e2fsprogs dosfstools mtools curl)
 readonly qemu_parts=(qemu-system-x86 qemu-system-common qemu-system-data seabios)
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -232,6 +233,16 @@ fetch_qemu() {
     rm -rf "$work/qemu/usr/share/doc" "$work/qemu/usr/share/man"
 }
 
+# Linux's own daemon for key-value pairs, for Linux guests; never installed here. Sets kvp_daemon.
+fetch_daemons() {
+    kvp_daemon=
+    if fetch_and_unpack "$work/daemons" download hyperv-daemons; then
+        kvp_daemon=$(cd "$work" && find daemons -name hv_kvp_daemon -type f | head -n 1)
+    else
+        say "hyperv-daemons cannot be had here: Linux guests go without"
+    fi
+}
+
 # The list of parts is written last, so it stands for the whole.
 write_parts() {
     cat >"$work/parts" <<PARTS
@@ -244,6 +255,7 @@ qemu=$qemu
 qemu_version=$qemu_has
 qemu_data=$qemu_data
 qemu_modules=$qemu_modules
+kvp_daemon=$kvp_daemon
 PARTS
 }
 
@@ -276,11 +288,13 @@ fetch_lab() {
     update_private_lists
     fetch_kernel
     choose_qemu "$codename"
+    fetch_daemons
     write_parts
     # From here on only renames: first the old list goes, then the parts come, last the new list.
     rm -f "$lab/parts"
-    rm -rf "$lab/kernel" "$lab/qemu"
+    rm -rf "$lab/kernel" "$lab/qemu" "$lab/daemons"
     mv "$work/kernel" "$lab/kernel"
+    if [ -n "$kvp_daemon" ]; then mv "$work/daemons" "$lab/daemons"; fi
     if [ -n "$qemu_data" ]; then mv "$work/qemu" "$lab/qemu"; fi
     mv "$work/parts" "$lab/parts"
     rm -rf "$work"

@@ -40,7 +40,10 @@ fn run() -> Result<ExitCode> {
                 batch.file(from, to);
             }
             "--qemu" => drop(batch.add_files(&lab::foreign_qemu()?.files)),
-            "--linux" => drop(batch.add_files(&lab::linux_guest(&lab::Parts::find()?)?.files)),
+            "--linux" => {
+                let linux = lab::linux_guest(&lab::Parts::find()?, lab::LinuxKind::Synthetic)?;
+                batch.add_files(&[linux.kernel_file, linux.initrd_file]);
+            }
             _ => bail!("unknown option {word}"),
         }
     }

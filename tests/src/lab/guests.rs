@@ -113,11 +113,16 @@ fn parse_ldd(text: &str) -> Result<BTreeMap<String, PathBuf>> {
     Ok(libraries)
 }
 
+/// Where a Linux guest's kernel lies in a batch.
+const LINUX_KERNEL: &str = "linux/vmlinuz";
+
 /// A stock Linux to take along.
 #[derive(Debug, Clone)]
 pub struct LinuxGuest {
-    /// Its kernel and its initial file system.
-    pub files: Vec<BatchFile>,
+    /// Its kernel.
+    pub kernel_file: BatchFile,
+    /// Its initial file system.
+    pub initrd_file: BatchFile,
     /// Name of the kernel among a batch's files: a bzImage.
     pub kernel: String,
     /// Name of the initial file system among a batch's files.
@@ -133,22 +138,40 @@ pub struct LinuxGuest {
 /// What the guest's shell prompts with. No command line echoes it.
 const PROMPT: &str = "linux-guest# ";
 
-/// The first program of the Linux guest: a shell on the console; `reboot -f` ends the machine.
+/// What a Linux guest has beside a shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinuxKind {
+    /// Nothing.
+    Plain,
+    /// The drivers of synthetic devices, loaded at start; tools to try them with, `guest-probe` among them.
+    Synthetic,
+}
+
+/// Linux's drivers for VMBus and its devices, and what disks need besides.
+const SYNTHETIC_MODULES: [(&str, &str); 5] =
+    [("hv_vmbus", ""), ("hv_utils", ""), ("sd_mod", ""), ("hv_storvsc", ""), ("hv_netvsc", "")];
+/// Programs with their libraries that a guest with synthetic devices gets from this machine, if they are there.
+const TOOLS: [&str; 2] = ["/usr/sbin/mke2fs", "/usr/sbin/e2fsck"];
+
+/// The first program of a Linux guest: a shell on the console; `reboot -f` ends the machine.
 fn init_script() -> String {
     format!(
         "#!/bin/sh\n\
          export PATH=/bin PS1='{PROMPT}'\n\
          mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs /dev 2>/dev/null\n\
+         [ ! -e {list} ] || while read -r module; do insmod $module; done < {list}\n\
+         [ ! -x /etc/on-start ] || /etc/on-start\n\
          echo \"LINUX-GUEST-UP $(uname -r) cpus=$(nproc)\"\n\
-         exec setsid cttyhack sh -i\n"
+         exec setsid cttyhack sh -i\n",
+        list = super::agent::MODULE_LIST
     )
 }
 
-/// Debian's cloud kernel, the lab's own, with a shell on its serial console. No Hyper-V drivers are loaded.
+/// Debian's cloud kernel, the lab's own, with a shell on its serial console.
 ///
 /// # Errors
 /// If the lab's parts are missing, also where the lab itself is not needed.
-pub fn linux_guest(parts: &Parts) -> Result<LinuxGuest> {
+pub fn linux_guest(parts: &Parts, kind: LinuxKind) -> Result<LinuxGuest> {
     let mut archive = Archive::default();
     for directory in ["proc", "sys", "dev", "tmp"] {
         archive.directory(directory);
@@ -156,23 +179,62 @@ pub fn linux_guest(parts: &Parts) -> Result<LinuxGuest> {
     archive.character_device("dev/console", 5, 1);
     archive.file("init", 0o755, init_script().as_bytes());
     initramfs::add_busybox(&mut archive, &parts.busybox)?;
+    let name = match kind {
+        LinuxKind::Plain => "linux",
+        LinuxKind::Synthetic => {
+            initramfs::add_modules(&mut archive, &parts.modules, &SYNTHETIC_MODULES)?;
+            add_tools(&mut archive, parts)?;
+            "linux-synthetic"
+        }
+    };
     let folder = parts.directory.join("guests");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let initrd = folder.join("linux.cpio");
+    let initrd = folder.join(format!("{name}.cpio"));
     // Written beside and renamed: another runner may be reading the old one.
-    let fresh = folder.join(format!("linux.cpio.{}", std::process::id()));
+    let fresh = folder.join(format!("{name}.cpio.{}", std::process::id()));
     fs::write(&fresh, archive.finish())
         .with_context(|| format!("cannot write {}", fresh.display()))?;
     fs::rename(&fresh, &initrd).with_context(|| format!("cannot write {}", initrd.display()))?;
+    let initrd_name = format!("linux/{name}.cpio");
     Ok(LinuxGuest {
-        files: vec![file(&parts.kernel, "linux/vmlinuz"), file(initrd, "linux/initrd.cpio")],
-        kernel: "linux/vmlinuz".into(),
-        initrd: "linux/initrd.cpio".into(),
+        kernel_file: file(&parts.kernel, LINUX_KERNEL),
+        initrd_file: file(initrd, initrd_name.as_str()),
+        kernel: LINUX_KERNEL.into(),
+        initrd: initrd_name,
         // quiet: each character costs an exit. Without the two before it, nested Linux fails more often under the emulated AMD-V (docs/lab.md).
         cmdline: "console=ttyS0 panic=-1 mitigations=off nopcid quiet".into(),
         release: parts.kernel_release.clone(),
         prompt: PROMPT.into(),
     })
+}
+
+/// `guest-probe`, which cargo built beside the running program, or one folder up (examples and tests).
+fn probe() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let folders = program.ancestors().skip(1).take(2);
+    let found = folders.map(|folder| folder.join("guest-probe")).find(|path| path.exists());
+    found.context("guest-probe is missing. Build it with: make build")
+}
+
+/// `guest-probe`, programs of this machine with their libraries, and Debian's daemon for key-value pairs.
+fn add_tools(archive: &mut Archive, parts: &Parts) -> Result<()> {
+    archive.file("bin/guest-probe", 0o755, &initramfs::read(&probe()?)?);
+    let mut programs: Vec<PathBuf> = TOOLS.iter().map(PathBuf::from).collect();
+    programs.extend(parts.kvp_daemon.clone());
+    let mut done = std::collections::BTreeSet::new();
+    archive.directory("lib64");
+    for program in programs.iter().filter(|program| program.exists()) {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        archive.file(&format!("bin/{name}"), 0o755, &initramfs::read(program)?);
+        for (name, path) in libraries(program)? {
+            // The loader has its place; the others are looked for under `lib64`, too.
+            if done.insert(name.clone()) {
+                archive.file(&format!("lib64/{name}"), 0o755, &initramfs::read(&path)?);
+            }
+        }
+    }
+    archive.symlink("lib", "lib64");
+    Ok(())
 }
 
 #[cfg(test)]

@@ -58,8 +58,13 @@ pub(super) fn add_busybox(archive: &mut Archive, busybox: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Modules, all that they depend on, and the list by which the agent loads them.
-fn add_modules(archive: &mut Archive, folder: &Path, wanted: &[(&str, &str)]) -> Result<()> {
+/// Modules, all that they depend on, and the list by which the agent, or a guest's first program, loads them: a path and
+/// parameters in each line.
+pub(super) fn add_modules(
+    archive: &mut Archive,
+    folder: &Path,
+    wanted: &[(&str, &str)],
+) -> Result<()> {
     let mut order = Vec::new();
     let mut have = BTreeSet::new();
     for (name, _) in wanted {

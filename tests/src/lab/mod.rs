@@ -38,7 +38,7 @@ mod tsc;
 pub mod watchdog;
 
 pub use executor::Executor;
-pub use guests::{foreign_qemu, linux_guest};
+pub use guests::{LinuxKind, foreign_qemu, linux_guest};
 pub use job::{Batch, BatchResult, Exit, Job, JobResult, Progress, Restart, Step, Stream};
 pub use parts::Parts;
 pub use prove::{ProveReport, prove};

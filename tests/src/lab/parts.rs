@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 /// Layout of the parts that this code reads; `RECIPE` in `tests/setup.sh`.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 /// QEMU that emulates more than one processor well enough (measured: docs/lab.md).
 const QEMU_FOR_SMP: u32 = 10;
 /// More was never needed, and the machine running the lab has few.
@@ -34,6 +34,8 @@ pub struct Parts {
     pub qemu_data: Vec<PathBuf>,
     /// QEMU's module folder, likewise.
     pub qemu_modules: Option<PathBuf>,
+    /// Debian's daemon for key-value pairs in Linux guests (`hyperv-daemons`), if it could be had.
+    pub kvp_daemon: Option<PathBuf>,
 }
 
 impl Parts {
@@ -82,6 +84,9 @@ impl Parts {
         }
         // An absolute path stays what it is.
         let path = |key: &str| get(key).map(|value| directory.join(value));
+        let optional = |key: &str| -> Result<Option<PathBuf>, String> {
+            Ok(Some(get(key)?).filter(|value| !value.is_empty()).map(|value| directory.join(value)))
+        };
         let data = get("qemu_data")?.split(':').filter(|folder| !folder.is_empty());
         Ok(Self {
             directory: directory.to_owned(),
@@ -92,9 +97,8 @@ impl Parts {
             qemu: path("qemu")?,
             qemu_version: get("qemu_version")?.to_owned(),
             qemu_data: data.map(|folder| directory.join(folder)).collect(),
-            qemu_modules: Some(get("qemu_modules")?)
-                .filter(|folder| !folder.is_empty())
-                .map(|folder| directory.join(folder)),
+            qemu_modules: optional("qemu_modules")?,
+            kvp_daemon: optional("kvp_daemon")?,
         })
     }
 
@@ -109,9 +113,9 @@ impl Parts {
 mod tests {
     use super::*;
 
-    const LIST: &str = "recipe=2\nkernel=kernel/boot/vmlinuz-6\nkernel_release=6\nmodules=kernel/lib\n\
+    const LIST: &str = "recipe=3\nkernel=kernel/boot/vmlinuz-6\nkernel_release=6\nmodules=kernel/lib\n\
         busybox=/bin/busybox\nqemu=qemu/bin/q\nqemu_version=10.0.2\nqemu_data=qemu/a:qemu/b\n\
-        qemu_modules=qemu/m\n";
+        qemu_modules=qemu/m\nkvp_daemon=daemons/kvp\n";
 
     fn parse(text: &str) -> Result<Parts, String> {
         Parts::parse(Path::new("/lab"), text)
@@ -123,6 +127,7 @@ mod tests {
         assert_eq!(parts.kernel, Path::new("/lab/kernel/boot/vmlinuz-6"));
         assert_eq!(parts.busybox, Path::new("/bin/busybox"));
         assert_eq!(parts.qemu_data, [Path::new("/lab/qemu/a"), Path::new("/lab/qemu/b")]);
+        assert_eq!(parts.kvp_daemon.as_deref(), Some(Path::new("/lab/daemons/kvp")));
     }
 
     #[test]
@@ -141,7 +146,7 @@ mod tests {
 
     #[test]
     fn another_layout_or_a_missing_line_is_refused() {
-        assert!(parse(&LIST.replace("recipe=2", "recipe=1")).is_err());
+        assert!(parse(&LIST.replace("recipe=3", "recipe=2")).is_err());
         for line in LIST.lines() {
             assert!(parse(&LIST.replace(line, "")).is_err(), "without {line}");
         }

@@ -115,6 +115,7 @@ mod tests {
             qemu_version: "10.0".into(),
             qemu_data: vec!["/lab/d".into()],
             qemu_modules: None,
+            kvp_daemon: None,
         };
         let path = Path::new("/t/a,b");
         let start = Start {

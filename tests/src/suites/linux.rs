@@ -6,7 +6,7 @@ use hypervisor_host::report::Report;
 
 use super::host::report;
 use super::kvm::{Check, paths};
-use crate::lab::{Batch, Executor, Job, JobResult, Parts, Step, linux_guest};
+use crate::lab::{Batch, Executor, Job, JobResult, LinuxKind, Parts, Step, linux_guest};
 use crate::outcome::{Case, Results, Suite};
 use crate::suites::trial::{REPORT, exit_text};
 use crate::vmm::{Guest, Vmm, counted_vps};
@@ -58,8 +58,8 @@ pub fn checks(executor: &Executor, batch: &mut Batch, results: &mut Results) -> 
             return Ok(Vec::new());
         }
     };
-    let linux = linux_guest(&parts)?;
-    batch.add_files(&linux.files);
+    let linux = linux_guest(&parts, LinuxKind::Plain)?;
+    batch.add_files(&[linux.kernel_file, linux.initrd_file]);
     let check = |vps: u32, off: &str, says: &'static [Uses], silent: &'static [Uses]| {
         let guest = Guest {
             kernel: linux.kernel.clone(),

@@ -43,6 +43,7 @@ impl Fake {
             qemu_version: "10.0".into(),
             qemu_data: Vec::new(),
             qemu_modules: None,
+            kvp_daemon: None,
         };
         let limits = Limits { silence: Duration::from_secs(2), ..Limits::default() };
         let config = LabConfig { agent: qemu, limits, max_restarts: 2 };
