@@ -33,3 +33,4 @@ pub mod signals;
 pub mod stats;
 pub mod supervisor;
 pub mod terminal;
+pub mod vmbus;

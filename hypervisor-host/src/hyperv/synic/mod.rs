@@ -6,6 +6,7 @@
 //!
 //! - posts with [`Synic::post_message`]: one message waits for a slot that is occupied, a second one is
 //!   [`PostError::Busy`] until the guest has taken the first (`HV_STATUS_INSUFFICIENT_BUFFERS`)
+//! - or has more than one message fetched as the guest takes them, with [`Synic::feed_messages`]
 //! - sets flags with [`Synic::signal_event`], which interrupts only when the flag was clear
 //! - interrupts without either with [`Synic::raise`]
 //! - answers `HvCallPostMessage` and `HvCallSignalEvent` on connections of its own with
@@ -99,6 +100,16 @@ pub struct Registers {
     pub event_page: u64,
 }
 
+/// Where a source's messages come from. Called on VP threads and with the route held, so it must be quick and not call
+/// the [`Synic`].
+pub trait MessageFeed: Send + Sync {
+    /// The next message, which has a type and a size that are valid.
+    fn next(&self) -> Option<HvMessage>;
+
+    /// The guest has the last one in its slot.
+    fn delivered(&self);
+}
+
 /// Brings a VP's thread back to the host; see `partition::kick`.
 pub type Kick = Arc<dyn Fn(u32) + Send + Sync>;
 
@@ -139,8 +150,31 @@ impl Synic {
         if let Some(ack) = &line.acknowledged {
             self.acks.watch(sint, ack, &self.parts).map_err(RouteError::Refused)?;
         }
-        *slot = Some(Route { line, use_, users: users.saturating_add(1), waiting: None });
+        let (users, waiting) = (users.saturating_add(1), None);
+        *slot = Some(Route { line, use_, users, waiting, feed: None, fed: false });
         Ok(())
+    }
+
+    /// Has a source's messages fetched from `feed` whenever its slot can take one, from now on and as long as there is the
+    /// route.
+    ///
+    /// # Errors
+    /// The source has no route for messages.
+    pub fn feed_messages(&self, sint: Sint, feed: Arc<dyn MessageFeed>) -> Result<(), PostError> {
+        self.parts.with_route(sint, |route| {
+            if route.use_ < RouteUse::Messages {
+                return Err(PostError::NoRoute);
+            }
+            route.feed = Some(feed);
+            Ok(())
+        })?;
+        self.parts.ask_for_work(sint.vp);
+        Ok(())
+    }
+
+    /// A feed that had nothing has something.
+    pub fn messages_wait(&self, sint: Sint) {
+        self.parts.ask_for_work(sint.vp);
     }
 
     /// Gives up one use of a route. With the last one the route goes, and a message that waits.

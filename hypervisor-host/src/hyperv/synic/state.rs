@@ -1,7 +1,7 @@
 //! What is known of each VP's SynIC, and how a message that waits finds its slot.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use hv_abi::msr::{HV_MSR_PAGE_ADDRESS_MASK, HV_MSR_PAGE_ENABLE};
 use hv_abi::synic::{HV_SCONTROL_ENABLE, HV_SYNIC_SINT_COUNT, HvMessage};
@@ -9,7 +9,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::lines::{Line, SintLines};
 use super::pages::{self, Put};
-use super::{Kick, PostError, RouteUse, Sint};
+use super::{Kick, MessageFeed, PostError, RouteUse, Sint};
 use crate::stats::lock;
 
 /// What the thread for acknowledgements needs too.
@@ -36,6 +36,32 @@ pub(super) struct Route {
     pub(super) use_: RouteUse,
     pub(super) users: u32,
     pub(super) waiting: Option<HvMessage>,
+    /// Where further messages come from, once nothing waits.
+    pub(super) feed: Option<Arc<dyn MessageFeed>>,
+    /// What waits is the feed's.
+    pub(super) fed: bool,
+}
+
+impl Route {
+    /// Has a message wait if there is one.
+    fn fetch(&mut self) -> Option<HvMessage> {
+        if self.waiting.is_none() {
+            self.waiting = self.feed.as_ref()?.next();
+            self.fed = self.waiting.is_some();
+        }
+        self.waiting
+    }
+
+    /// What waited is in its slot.
+    fn delivered(&mut self) {
+        self.waiting = None;
+        if std::mem::take(&mut self.fed)
+            && let Some(feed) = &self.feed
+        {
+            feed.delivered();
+        }
+        self.line.raise();
+    }
 }
 
 impl Default for Vp {
@@ -103,12 +129,13 @@ impl Parts {
         let Some(page) = vp.page(&vp.message_page) else { return };
         for (number, route) in (0..).zip(lock(&vp.routes).iter_mut()) {
             let Some(route) = route else { continue };
-            let Some(message) = &route.waiting else { continue };
-            if pages::put_message(&self.memory, page, number, message) == Put::Delivered {
-                route.waiting = None;
-                route.line.raise();
-            }
             // An occupied slot brings us back by an EOM, a page outside RAM by a new SIMP.
+            while let Some(message) = route.fetch() {
+                if pages::put_message(&self.memory, page, number, &message) != Put::Delivered {
+                    break;
+                }
+                route.delivered();
+            }
         }
     }
 }

@@ -1,0 +1,188 @@
+//! Ranges of guest memory, checked once: bytes that lie in pages anywhere, seen as one run.
+
+use thiserror::Error;
+use vm_memory::bitmap::BS;
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
+use vmbus_ring::gpa::{ParsedRange, Piece};
+use vmbus_ring::{Packet, PacketError};
+
+/// Ranges that can't be used, or bytes that are not in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RangesError {
+    /// A page is not RAM.
+    #[error("page {0:#x} is not RAM")]
+    NotRam(u64),
+    /// The packet has no ranges that can be read.
+    #[error("the packet has no valid ranges: {0}")]
+    Packet(PacketError),
+    /// Bytes behind the end are asked for.
+    #[error("{length} bytes at {offset} of {total} are asked for")]
+    Outside {
+        /// Where they begin.
+        offset: u64,
+        /// How many.
+        length: u64,
+        /// How many there are.
+        total: u64,
+    },
+}
+
+/// Bytes in guest memory, in the order in which page numbers name them. Every page is RAM, which a machine never loses; what is
+/// in it may change at any time.
+#[derive(Debug, Clone)]
+pub struct GuestRanges {
+    memory: GuestMemoryMmap,
+    runs: Vec<Run>,
+    total: u64,
+}
+
+/// Bytes without a gap, in one region of RAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    address: u64,
+    length: u64,
+}
+
+/// A piece of guest memory.
+pub type GuestSlice<'a> = VolatileSlice<'a, BS<'a, ()>>;
+
+impl GuestRanges {
+    /// No bytes.
+    pub fn empty(memory: &GuestMemoryMmap) -> Self {
+        Self { memory: memory.clone(), runs: Vec::new(), total: 0 }
+    }
+
+    /// All ranges of a packet, one after the other.
+    ///
+    /// # Errors
+    /// The packet has none, they make no sense, or a page is not RAM.
+    pub fn of_packet(memory: &GuestMemoryMmap, packet: &Packet<'_>) -> Result<Self, RangesError> {
+        let mut ranges = Self::empty(memory);
+        for range in packet.gpa_ranges().map_err(RangesError::Packet)? {
+            ranges.push(range)?;
+        }
+        Ok(ranges)
+    }
+
+    /// One range.
+    ///
+    /// # Errors
+    /// A page is not RAM.
+    pub fn of_range(memory: &GuestMemoryMmap, range: ParsedRange<'_>) -> Result<Self, RangesError> {
+        let mut ranges = Self::empty(memory);
+        ranges.push(range)?;
+        Ok(ranges)
+    }
+
+    /// Appends a range.
+    ///
+    /// # Errors
+    /// A page is not RAM; what came before it is appended.
+    pub fn push(&mut self, range: ParsedRange<'_>) -> Result<(), RangesError> {
+        range.pieces().try_for_each(|piece| self.push_piece(piece))
+    }
+
+    fn push_piece(&mut self, piece: Piece) -> Result<(), RangesError> {
+        let (address, length) = (piece.address(), u64::from(piece.length));
+        if let Some(run) = self.runs.last_mut()
+            && run.address + run.length == address
+            // What crosses from one region of RAM into another is two runs.
+            && is_ram(&self.memory, run.address, run.length + length)
+        {
+            run.length += length;
+        } else if is_ram(&self.memory, address, length) {
+            self.runs.push(Run { address, length });
+        } else {
+            return Err(RangesError::NotRam(piece.page));
+        }
+        self.total += length;
+        Ok(())
+    }
+
+    /// Bytes there are.
+    pub fn len(&self) -> u64 {
+        self.total
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// Copies guest memory, from `offset` on, into `bytes`.
+    ///
+    /// # Errors
+    /// That many bytes are not there.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), RangesError> {
+        let mut done = 0;
+        for slice in self.slices(offset, bytes.len() as u64)? {
+            let end = done + slice.len();
+            if let Some(part) = bytes.get_mut(done..end) {
+                slice.copy_to(part);
+            }
+            done = end;
+        }
+        Ok(())
+    }
+
+    /// Copies `bytes` to guest memory, from `offset` on.
+    ///
+    /// # Errors
+    /// That many bytes are not there.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), RangesError> {
+        let mut done = 0;
+        for slice in self.slices(offset, bytes.len() as u64)? {
+            let end = done + slice.len();
+            if let Some(part) = bytes.get(done..end) {
+                slice.copy_from(part);
+            }
+            done = end;
+        }
+        Ok(())
+    }
+
+    /// The pieces of guest memory that `length` bytes from `offset` on lie in.
+    ///
+    /// # Errors
+    /// That many bytes are not there.
+    pub fn slices(
+        &self,
+        offset: u64,
+        length: u64,
+    ) -> Result<impl Iterator<Item = GuestSlice<'_>>, RangesError> {
+        let outside = RangesError::Outside { offset, length, total: self.total };
+        let end = offset.checked_add(length).ok_or(outside)?;
+        if end > self.total {
+            return Err(outside);
+        }
+        let mut at = 0;
+        let pieces = self.runs.iter().filter_map(move |run| {
+            let (first, behind) = (at.max(offset), (at + run.length).min(end));
+            let address = run.address + first.saturating_sub(at);
+            at += run.length;
+            (first < behind).then(|| (address, behind - first))
+        });
+        // They were found when the run was made, and RAM stays.
+        Ok(pieces.filter_map(|(address, length)| {
+            self.memory.get_slice(GuestAddress(address), length as usize).ok()
+        }))
+    }
+
+    /// The same for `readv` and its like. They are good for as long as these ranges (or another copy of the memory's handle) live.
+    ///
+    /// # Errors
+    /// That many bytes are not there.
+    pub fn iovecs(&self, offset: u64, length: u64) -> Result<Vec<libc::iovec>, RangesError> {
+        let slices = self.slices(offset, length)?;
+        Ok(slices
+            .map(|slice| libc::iovec {
+                iov_base: slice.ptr_guard_mut().as_ptr().cast(),
+                iov_len: slice.len(),
+            })
+            .collect())
+    }
+}
+
+fn is_ram(memory: &GuestMemoryMmap, address: u64, length: u64) -> bool {
+    memory.get_slice(GuestAddress(address), length as usize).is_ok()
+}
