@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
@@ -19,6 +20,7 @@ pub mod event;
 pub mod fixed;
 pub mod frames;
 pub mod histogram;
+pub mod http;
 pub mod matrix;
 pub mod memory_map;
 pub mod paging;
