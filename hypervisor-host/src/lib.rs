@@ -6,7 +6,7 @@
 //! - [`check`] opens KVM and tells what it lacks
 //! - [`partition`] builds the machine and runs its VPs
 //! - [`hyperv`] is the interface that the guest sees
-//! - [`emulated`] has the devices
+//! - [`emulated`] has the devices, [`vsp`] the synthetic ones
 //! - [`supervisor`] waits for the end, which [`outcome`] describes
 //! - [`stats`] counts, [`report`] tells
 //!
@@ -34,3 +34,4 @@ pub mod stats;
 pub mod supervisor;
 pub mod terminal;
 pub mod vmbus;
+pub mod vsp;

@@ -26,8 +26,19 @@ pub struct NegotiateHeader {
 
 const _: () = assert!(size_of::<NegotiateHeader>() == 8);
 
-/// Bytes of an answer's message: the header and two versions (Linux sets this size in each).
-pub const NEGOTIATE_ANSWER_BYTES: usize = size_of::<NegotiateHeader>() + 2 * size_of::<IcVersion>();
+/// The answer's message: a [`NegotiateHeader`] and two versions (Linux tells of this size in each, `icmsgsize = 0x10`).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct NegotiateAnswer {
+    /// One each, or none.
+    pub header: NegotiateHeader,
+    /// Version of the framework.
+    pub framework: IcVersion,
+    /// Version of the message.
+    pub message: IcVersion,
+}
+
+const _: () = assert!(size_of::<NegotiateAnswer>() == 0x10);
 
 /// `UTIL_WS2K8_FW_VERSION`.
 pub const FRAMEWORK_V1: IcVersion = IcVersion::new(1, 0);

@@ -72,8 +72,10 @@ fn a_negotiation_is_laid_out_as_in_linux() {
         2, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0x34, 0x12, 0x78, 0x56,
     ];
     assert_eq!(bytes, golden);
-    // `vmbus_prep_negotiate_resp`: icmsgsize = 0x10.
-    assert_eq!(negotiate::NEGOTIATE_ANSWER_BYTES, 0x10);
+    // `vmbus_prep_negotiate_resp`: one of each, the chosen ones behind.
+    let answer = [1, 0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4, 0, 1, 0];
+    let answer = negotiate::NegotiateAnswer::read_from_bytes(&answer[..]).unwrap();
+    assert_eq!((answer.framework, answer.message), (FRAMEWORK_V3, IcVersion::new(4, 1)));
 }
 
 #[test]

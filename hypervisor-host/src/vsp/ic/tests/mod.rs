@@ -1,0 +1,7 @@
+//! Components against a guest that is scripted byte for byte, in the way of Linux's `hv_util.c`.
+
+pub(super) mod guest;
+mod heartbeat;
+mod negotiation;
+mod shutdown;
+mod timesync;
