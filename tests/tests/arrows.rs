@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("hv-abi", &[]),
     ("vmbus-ring", &["hv-abi"]),
     ("hv-enlightenments", &["hv-abi"]),
+    ("vsc-drivers", &["hv-abi", "vmbus-ring", "hv-enlightenments"]),
     ("workload", &[]),
     ("kernel", &["hv-abi", "hv-enlightenments", "workload"]),
     ("hypervisor-host", &["hv-abi", "vmbus-ring"]),

@@ -1,0 +1,158 @@
+//! An open channel: packets in both directions, shared memory, sub-channels.
+//!
+//! Each direction of a channel has a lock of its own, and nothing else is shared between channels when packets are sent and
+//! received: the host's signals find the channel by a fixed table.
+
+mod gpadl;
+mod open;
+mod receive;
+mod send;
+mod shared;
+
+pub use open::OpenParams;
+pub use shared::SharedBuffer;
+
+use alloc::sync::Arc;
+use core::fmt;
+
+use hv_abi::vmbus::message::{MessageHeader, ModifyChannel, VmbusMessage};
+use hv_abi::vmbus::version::VmbusVersion;
+use spin::Mutex;
+use vmbus_ring::{FlatMemory, RingReceiver, RingSender};
+use zerocopy::IntoBytes;
+
+use crate::bus::{
+    Answer, ChannelError, ChannelId, Chore, Claim, Ending, Expected, Grant, Offer, Request,
+};
+use crate::hal::{DmaBuffer, Hal};
+use crate::task::within;
+
+/// The rings' memory, kept alive by both ends.
+type Memory<H> = FlatMemory<Arc<DmaBuffer<H>>>;
+
+/// An open channel. Dropping it closes it; [`close`](Self::close) waits until it is closed.
+///
+/// All methods take `&self`: a driver shares the channel among its tasks as it likes. Each direction keeps the order of its
+/// packets.
+pub struct Channel<H: Hal> {
+    sender: Mutex<RingSender<Memory<H>>>,
+    receiver: Mutex<RingReceiver<Memory<H>>>,
+    claim: Arc<Claim<H>>,
+    version: VmbusVersion,
+    low_latency: bool,
+    /// `None` only while the channel is closed.
+    rings: Option<Grant<H>>,
+}
+
+impl<H: Hal> Channel<H> {
+    /// What the host offered.
+    pub fn offer(&self) -> &Offer {
+        &self.claim.offer
+    }
+
+    /// The version of the connection.
+    pub fn version(&self) -> VmbusVersion {
+        self.version
+    }
+
+    /// The kernel.
+    pub fn hal(&self) -> &H {
+        self.claim.bus().hal()
+    }
+
+    /// Whether the channel is still there.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Rescinded`], [`ChannelError::Disconnected`].
+    pub fn check(&self) -> Result<(), ChannelError> {
+        self.claim.life.check()
+    }
+
+    /// Waits for the host's offer of the sub-channel `index` (from 1 on) of this device, which the device's own
+    /// protocol asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::NotInVersion`] before 2.4; [`ChannelError::NoAnswer`] with [`Request::SubChannel`]; [`ChannelError::Rescinded`],
+    /// [`ChannelError::Disconnected`].
+    pub async fn sub_channel(&self, index: u16) -> Result<ChannelId, ChannelError> {
+        if self.version < VmbusVersion::V2_4 {
+            return Err(ChannelError::NotInVersion);
+        }
+        let shared = self.claim.shared();
+        let offered = shared.until(|state| match self.check() {
+            Err(error) => Some(Err(error)),
+            Ok(()) => state.sub_channel(self.offer(), index).map(Ok),
+        });
+        let no_answer = Err(ChannelError::NoAnswer(Request::SubChannel));
+        within(&shared.hal, shared.options.time_limit_100ns, offered).await.unwrap_or(no_answer)
+    }
+
+    /// Has the host's signals come to another virtual processor. From version 5.3 on, none comes to the old one when this
+    /// is done.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::NotInVersion`] before 4.1; [`ChannelError::Refused`] and [`ChannelError::NoAnswer`] with [`Request::Modify`];
+    /// others as the channel's.
+    pub async fn set_target_vp(&self, vp: u32) -> Result<(), ChannelError> {
+        if self.version < VmbusVersion::V4_1 {
+            return Err(ChannelError::NotInVersion);
+        }
+        self.check()?;
+        let channel = self.claim.channel();
+        let header = MessageHeader::new(ModifyChannel::TYPE);
+        let message = ModifyChannel { header, child_relid: channel.relid(), target_vp: vp };
+        let shared = self.claim.shared();
+        if self.version < VmbusVersion::V5_3 {
+            return Ok(shared.tell(message.as_bytes()).await?);
+        }
+        let answer = shared.request(Expected::Modified { channel }, [message.as_bytes()]).await?;
+        status(answer, Request::Modify)
+    }
+
+    /// Closes the channel, and waits until the host has given the rings' memory back. The channel can then be opened again, unless
+    /// there are still [`SharedBuffer`]s. Needs the bus's task.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::NoAnswer`], [`ChannelError::Post`]: the channel is closed, but the host may go on using the memory, which is
+    /// therefore kept.
+    pub async fn close(mut self) -> Result<(), ChannelError> {
+        let bus = self.claim.bus().clone();
+        let ending = self.begin_close();
+        drop(self);
+        bus.shared.ended(&ending).await
+    }
+
+    fn begin_close(&mut self) -> Arc<Ending> {
+        let ending = Arc::new(Ending::default());
+        if let Some(rings) = self.rings.take() {
+            self.claim.shared().leave(Chore::Close(rings, ending.clone()));
+        }
+        ending
+    }
+}
+
+impl<H: Hal> Drop for Channel<H> {
+    fn drop(&mut self) {
+        self.begin_close();
+    }
+}
+
+impl<H: Hal> fmt::Debug for Channel<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("channel", &self.claim.channel()).finish_non_exhaustive()
+    }
+}
+
+/// An answer that is a status.
+fn status(answer: Answer, request: Request) -> Result<(), ChannelError> {
+    match answer {
+        Answer::Status(0) => Ok(()),
+        Answer::Status(status) => Err(ChannelError::Refused(request, status)),
+        Answer::Gone(fate) => Err(fate.error()),
+        Answer::Version(..) => Err(ChannelError::Disconnected),
+    }
+}

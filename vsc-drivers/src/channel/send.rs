@@ -1,0 +1,138 @@
+//! To the host.
+
+use core::future::poll_fn;
+use core::task::Poll;
+
+use hv_abi::vmbus::version::VmbusVersion;
+use vmbus_ring::{OutgoingPacket, SendError, Signal};
+
+use super::Channel;
+use crate::bus::ChannelError;
+use crate::hal::Hal;
+
+/// How often to look for room if the host does not say when there is some, in units of 100 ns.
+const LOOK_FOR_ROOM_100NS: u64 = crate::SECOND_100NS / 1000;
+
+impl From<SendError> for ChannelError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Full => Self::Full,
+            SendError::TooLarge | SendError::Ranges(_) => Self::TooLarge,
+            SendError::Corrupt(error) => Self::Corrupt(error),
+        }
+    }
+}
+
+impl<H: Hal> Channel<H> {
+    /// Sends one packet, and signals the host where that is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Full`] if there is no room now; [`ChannelError::TooLarge`] if there never is, or if the packet's ranges are none;
+    /// [`ChannelError::Corrupt`], [`ChannelError::Signal`]; others as the channel's.
+    pub fn try_send(&self, packet: &OutgoingPacket<'_>) -> Result<(), ChannelError> {
+        self.check()?;
+        let signal = self.sender.lock().send(packet)?;
+        self.signal(signal)
+    }
+
+    /// Sends as many of the packets, from the first on, as there is room for, with at most one signal; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send), if not even the first was sent; [`ChannelError::Full`] is none: that is 0.
+    pub fn try_send_batch<'p>(
+        &self,
+        packets: impl IntoIterator<Item = OutgoingPacket<'p>>,
+    ) -> Result<usize, ChannelError> {
+        self.check()?;
+        let mut sent = 0;
+        let mut sender = self.sender.lock();
+        let mut batch = sender.batch();
+        let mut failed = None;
+        for packet in packets {
+            match batch.push(&packet) {
+                Ok(()) => sent += 1,
+                Err(SendError::Full) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        let signal = batch.publish();
+        drop(sender);
+        self.signal(signal)?;
+        match failed {
+            Some(error) if sent == 0 => Err(error.into()),
+            _ => Ok(sent),
+        }
+    }
+
+    /// Sends one packet, and waits for room if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send), without [`ChannelError::Full`].
+    pub async fn send(&self, packet: &OutgoingPacket<'_>) -> Result<(), ChannelError> {
+        let mut waited = false;
+        let sent = poll_fn(|context| {
+            if waited {
+                self.bell().listen(self.hal(), context.waker());
+            }
+            loop {
+                match self.try_send(packet) {
+                    Err(ChannelError::Full) => {}
+                    other => return Poll::Ready(other),
+                }
+                if !waited {
+                    self.bell().listen(self.hal(), context.waker());
+                    waited = true;
+                }
+                match self.await_room(packet) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            if self.version < VmbusVersion::V2_4 {
+                // Such a host does not signal that there is room.
+                let then = self.hal().now_100ns().saturating_add(LOOK_FOR_ROOM_100NS);
+                self.hal().wake_at(then, context.waker());
+            }
+            Poll::Pending
+        })
+        .await;
+        if waited {
+            // Others who wait may have asked for less, or for more.
+            self.bell().ring(self.hal());
+        }
+        sent
+    }
+
+    /// Asks the host to say when there is room; whether there is, now.
+    fn await_room(&self, packet: &OutgoingPacket<'_>) -> Result<bool, ChannelError> {
+        let bytes = packet.ring_bytes()?;
+        self.sender.lock().await_room(bytes).map_err(ChannelError::Corrupt)
+    }
+
+    /// Signals the host, if `signal` says so (Linux, `vmbus_setevent` and `vmbus_set_event`).
+    pub(super) fn signal(&self, signal: Signal) -> Result<(), ChannelError> {
+        if !signal.needed() {
+            return Ok(());
+        }
+        let offer = self.offer();
+        let shared = self.claim.shared();
+        let monitor = offer.monitor.filter(|_| shared.options.monitor_pages && !self.low_latency);
+        if let Some(pages) = shared.signal_pages() {
+            if monitor.is_some() || !offer.dedicated {
+                pages.set(offer.channel);
+            }
+            if let Some(monitor) = monitor {
+                pages.trigger(monitor);
+                return Ok(());
+            }
+        }
+        shared.hal.signal_event(offer.connection, 0).map_err(ChannelError::Signal)
+    }
+}

@@ -1,0 +1,12 @@
+//! Waiting without an executor: a bell for interrupt handlers, time limits, and a way to block.
+//!
+//! All of the crate's futures are ordinary ones. Interrupt handlers wake wakers by reference only; they never allocate, clone or
+//! drop one. **A waker's `wake_by_ref` runs in interrupt context**, so an executor's must be fit for that.
+
+mod bell;
+mod block_on;
+mod time;
+
+pub(crate) use bell::Bell;
+pub use block_on::block_on;
+pub use time::{Elapsed, sleep_until, within};
