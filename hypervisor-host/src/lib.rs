@@ -7,6 +7,7 @@
 //! - [`partition`] builds the machine and runs its VPs
 //! - [`hyperv`] is the interface that the guest sees
 //! - [`emulated`] has the devices, [`vsp`] the synthetic ones
+//! - [`net`] is what network cards are plugged into
 //! - [`supervisor`] waits for the end, which [`outcome`] describes
 //! - [`stats`] counts, [`report`] tells
 //!
@@ -25,6 +26,7 @@ pub mod hyperv;
 pub mod layout;
 pub mod loader;
 pub mod machine;
+pub mod net;
 pub mod outcome;
 pub mod partition;
 pub mod process;
