@@ -33,6 +33,7 @@ pub mod process;
 pub mod report;
 pub mod signals;
 pub mod stats;
+pub mod storage;
 pub mod supervisor;
 pub mod terminal;
 pub mod vmbus;
