@@ -5,8 +5,10 @@
 
 mod bell;
 mod block_on;
+mod both;
 mod time;
 
 pub(crate) use bell::Bell;
 pub use block_on::block_on;
+pub use both::both;
 pub use time::{Elapsed, sleep_until, within};
