@@ -13,6 +13,7 @@ pub mod channel;
 pub mod fake;
 pub mod hal;
 pub mod registry;
+pub mod storvsc;
 pub mod task;
 
 pub use bus::{
