@@ -11,6 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::check::{self, KVM_DEVICE};
 use crate::config::{CpuList, MachineConfig, ModuleFile, Policy, RamSize, SpinThreshold, VpCount};
+use crate::control;
+use crate::control::command::CtlArgs;
 use crate::emulated::Output;
 use crate::error::{CODE_BAD_INPUT, HostError};
 use crate::hyperv::features::Offered;
@@ -19,6 +21,7 @@ use crate::machine;
 use crate::outcome::Reason;
 use crate::process::{NAME, limit_heap_arenas, tell};
 use crate::report::Report;
+use crate::vsp::ic::IcChoice;
 
 /// Runs one virtual machine on KVM, with a Hyper-V interface and counts of all that it costs.
 #[derive(Debug, Parser)]
@@ -55,6 +58,20 @@ Examples:
   hypervisor-host run --kernel enlighten-kernel --vps 4 --memory 256M --cpus 0-1 --report out.json
   hypervisor-host run --kernel vmlinuz --initrd initrd.img --cmdline 'console=ttyS0 panic=-1'";
 
+const CTL_HELP: &str = "\
+The machine was started with --control SOCKET.
+
+Exit codes:
+  0   done
+  1   the machine or its guest says no, or does not answer; for heartbeat: the guest does not answer
+  2   bad input, or no machine there
+
+Examples:
+  hypervisor-host ctl --control vm.sock heartbeat
+  hypervisor-host ctl --control vm.sock shutdown --wait
+  hypervisor-host ctl --control vm.sock kvp get OSName --pool auto
+  hypervisor-host ctl --control vm.sock disk add data.img,ro";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a machine until it ends
@@ -62,6 +79,9 @@ enum Command {
     Run(Box<RunArgs>),
     /// Tell what the KVM of this computer offers; exit code 0 if it runs guests natively, else 2
     Check(CheckArgs),
+    /// Ask a running machine for something by its control socket
+    #[command(after_help = CTL_HELP)]
+    Ctl(CtlArgs),
 }
 
 #[derive(Debug, Args)]
@@ -122,6 +142,12 @@ struct RunArgs {
     /// and QEMU's hyperv-testdev at port 0x3000
     #[arg(long)]
     test_devices: bool,
+    /// Integration components for the guest: on, off, or some of heartbeat,shutdown,timesync,kvp
+    #[arg(long, value_name = "on|off|NAME,…", default_value = "on")]
+    ic: IcChoice,
+    /// Answer requests on this Unix socket while the machine runs; see hypervisor-host ctl --help
+    #[arg(long, value_name = "SOCKET")]
+    control: Option<PathBuf>,
     /// Say on standard error what the host does
     #[arg(long, short)]
     verbose: bool,
@@ -169,6 +195,8 @@ impl RunArgs {
             report: self.report,
             timeout: self.timeout,
             test_devices: self.test_devices,
+            ic: self.ic,
+            control: self.control,
             verbose: self.verbose,
             kvm_device: self.kvm_device,
         }
@@ -194,6 +222,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(args) => run(*args),
         Command::Check(args) => check(&args),
+        Command::Ctl(args) => control::command::run(&args),
     }
 }
 
@@ -278,7 +307,7 @@ mod tests {
         let all = [NAME, "run"].iter().chain(arguments);
         match Cli::try_parse_from(all)?.command {
             Command::Run(args) => Ok(args.config()),
-            Command::Check(_) => panic!("not a run"),
+            Command::Check(_) | Command::Ctl(_) => panic!("not a run"),
         }
     }
 

@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::hyperv::features::Offered;
 use crate::layout::{MAX_RAM_BYTES, MAX_VPS, MIN_RAM_BYTES};
 use crate::loader::BootProtocolChoice;
+use crate::vsp::ic::IcChoice;
 
 /// The threshold that Hyper-V itself and QEMU's documentation use for `hv-spinlocks`.
 pub const DEFAULT_SPIN_THRESHOLD: u32 = 0xFFF;
@@ -58,6 +59,10 @@ pub struct MachineConfig {
     pub timeout: Option<Duration>,
     /// Whether the machine has the devices of test kernels ([`crate::emulated::testdev`]).
     pub test_devices: bool,
+    /// The integration components that the guest is offered, where it has a VMBus.
+    pub ic: IcChoice,
+    /// Where the machine answers requests.
+    pub control: Option<PathBuf>,
     /// Say on standard error what the host does.
     pub verbose: bool,
     /// The KVM device.

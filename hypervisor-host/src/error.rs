@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::acpi::AcpiError;
 use crate::check::CheckError;
 use crate::config::{ByteSize, ConfigError};
+use crate::control::SocketError;
 use crate::loader::LoadError;
 use crate::partition::PartitionError;
 use crate::partition::memory::MemoryError;
@@ -65,6 +66,9 @@ pub enum HostError {
     /// The machine.
     #[error(transparent)]
     Partition(#[from] PartitionError),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] SocketError),
     /// The report can't be written.
     #[error("cannot write the report {path}: {error}; give another place by --report", path = .path.display())]
     Report {

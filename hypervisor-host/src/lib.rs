@@ -8,6 +8,7 @@
 //! - [`hyperv`] is the interface that the guest sees
 //! - [`emulated`] has the devices, [`vsp`] the synthetic ones
 //! - [`net`] is what network cards are plugged into
+//! - [`control`] takes requests while it runs
 //! - [`supervisor`] waits for the end, which [`outcome`] describes
 //! - [`stats`] counts, [`report`] tells
 //!
@@ -19,6 +20,7 @@ pub mod acpi;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod emulated;
 pub mod error;
 pub mod host_memory;

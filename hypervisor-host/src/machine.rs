@@ -8,10 +8,15 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
 
 use crate::acpi;
 use crate::check;
 use crate::config::{ByteSize, CpuList, MachineConfig, ModuleFile};
+use crate::control::machine::MachineFacility;
+use crate::control::{self, ControlSocket, Facilities};
 use crate::emulated::Output;
 use crate::error::HostError;
 use crate::host_memory;
@@ -25,6 +30,7 @@ use crate::report::{MachineReport, MemoryReport, Report};
 use crate::signals::Signals;
 use crate::supervisor::supervise;
 use crate::terminal::RawTerminal;
+use crate::vsp::ic::Components;
 
 /// Runs a machine until it ends, with the guest's text on `output` and its input from standard input.
 ///
@@ -35,6 +41,7 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     check_cpus(&config.cpus)?;
     check_memory(config.ram.bytes(), host_memory::total_bytes())?;
     let (ram, boot) = load(config)?;
+    let control = config.control.as_deref().map(ControlSocket::bind).transpose()?;
     let report_file =
         config.report.as_deref().map(|path| create_report(config, path)).transpose()?;
 
@@ -50,6 +57,10 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     let mut signals = Signals::take().map_err(HostError::system("watch for signals"))?;
     let terminal = RawTerminal::enter(libc::STDIN_FILENO);
     let running = partition.start()?;
+    let control = control
+        .map(|socket| socket.serve(facilities(config, boot, &running, &Components::default())))
+        .transpose()
+        .map_err(HostError::system("answer on the control socket"))?;
     let supervised = supervise(
         &running.shared.ending,
         &running.uart_input,
@@ -63,6 +74,8 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     }
     drop(terminal);
     let report = finish(config, running, boot);
+    // What a client still waits for has an end with the machine.
+    drop(control);
     if let Some((file, path)) = report_file.zip(config.report.as_deref()) {
         write_report(file, path, &report)?;
     }
@@ -90,6 +103,20 @@ fn load(config: &MachineConfig) -> Result<(GuestRam, Boot), HostError> {
 fn open_module(module: &ModuleFile) -> Result<Module<'static>, HostError> {
     let source = Source::open(Role::Module, &module.path)?;
     Ok(Module { source, text: module.text.clone() })
+}
+
+/// What can be asked of a machine.
+fn facilities(
+    config: &MachineConfig,
+    boot: Boot,
+    running: &Running,
+    components: &Components,
+) -> Facilities {
+    let description = json!(machine_report(config, boot));
+    let machine = MachineFacility::new(running.shared.clone(), description);
+    let mut all: Facilities = vec![Arc::new(machine)];
+    all.extend(control::components::facilities(components));
+    all
 }
 
 /// Stops the VPs and counts what they did.

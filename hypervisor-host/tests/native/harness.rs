@@ -13,6 +13,7 @@ use hypervisor_host::hyperv::features::Offered;
 use hypervisor_host::loader::BootProtocolChoice;
 use hypervisor_host::machine;
 use hypervisor_host::report::Report;
+use hypervisor_host::vsp::ic::IcChoice;
 
 /// Where guests' code is loaded and entered.
 pub(crate) const LOAD_ADDRESS: u64 = 0x20_0000;
@@ -74,6 +75,8 @@ fn run_image(image: &[u8], boot: BootProtocolChoice, machine: Machine) -> Ran {
         report: None,
         timeout: Some(machine.timeout),
         test_devices: machine.test_devices,
+        ic: IcChoice::OFF,
+        control: None,
         verbose: false,
         kvm_device: KVM_DEVICE.into(),
     };

@@ -91,15 +91,35 @@ impl Kvp {
         self.calls.contact()
     }
 
-    /// The value of a key.
+    /// The value of a key. What a guest says of itself is looked for in its list: Linux makes that one up when it is
+    /// asked for it, and answers `GET` from its files only.
     ///
     /// # Errors
     /// There is none, or the guest does not say.
     pub fn get(&self, pool: Pool, key: &str, limit: Duration) -> Result<KvpValue, CallError> {
         check_key(key)?;
+        if pool == Pool::Auto {
+            let found = self.list(pool, limit)?.into_iter().find(|item| item.key == key);
+            return found.map(|item| item.value).ok_or(CallError::NoSuchKey);
+        }
         let question = Question::Get { pool: pool.into(), key: key.into() };
         let answer = self.calls.call(question, limit, |_| Ok(()))?;
         answer.value.ok_or(CallError::NoSuchKey)
+    }
+
+    /// The value of a key, from the first table that has it: the guest's own ones first.
+    ///
+    /// # Errors
+    /// There is none, or the guest does not say.
+    pub fn get_anywhere(&self, key: &str, limit: Duration) -> Result<KvpValue, CallError> {
+        let begun = Instant::now();
+        for pool in [Pool::Guest, Pool::Auto, Pool::External, Pool::AutoExternal] {
+            match self.get(pool, key, limit.saturating_sub(begun.elapsed())) {
+                Err(CallError::NoSuchKey) => {}
+                other => return other,
+            }
+        }
+        Err(CallError::NoSuchKey)
     }
 
     /// Gives a key a value.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use hv_abi::guid::Guid;
 use hv_abi::ic::kvp::{KVP_V1, KVP_V4};
 
 use super::super::error::{CallError, IcError};
@@ -129,7 +128,7 @@ fn keys_are_set_read_listed_and_deleted() {
 
 #[test]
 fn a_guest_is_told_of_its_host_first() {
-    let kvp = Kvp::new(HostItems::new("iron", "web", Guid::new(1, 2, 3, 4)));
+    let kvp = Kvp::new(HostItems::new("iron", "web", "1-2"));
     let mut guest = Guest::agree(&kvp, KVP_V4);
     let mut tables = Tables::default();
     let items = with_guest(&kvp, &mut guest, &mut tables, |kvp| kvp.list(Pool::AutoExternal, LONG));
