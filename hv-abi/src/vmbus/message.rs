@@ -233,7 +233,8 @@ messages! {
     InitiateContact = INITIATE_CONTACT, 40 {
         /// Version that the guest would like.
         vmbus_version_requested: VmbusVersion,
-        /// Processor that the host's messages go to, from version 4.1 on (Linux sets it for all).
+        /// Processor that the host's messages go to, from version 3.0 on (OpenVMM, `handle_initiate_contact`; Linux sets it for
+        /// all).
         target_vcpu: u32,
         /// Before version 5.0 the address of the interrupt page; then [`ContactTarget`].
         target: u64,
@@ -310,8 +311,8 @@ messages! {
     }
 }
 
-/// Target of the host's messages from version 5.0 on ([`InitiateContact::target`]): the SINT in the lowest byte, and from 6.0 on
-/// features in the upper half.
+/// Target of the host's messages from version 5.0 on ([`InitiateContact::target`]): the SINT in the lowest byte, from 5.1 on a
+/// virtual trust level in the next, and from 6.0 on features in the upper half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContactTarget(pub u64);
 
@@ -324,6 +325,11 @@ impl ContactTarget {
     /// The SINT.
     pub const fn sint(self) -> u8 {
         self.0 as u8
+    }
+
+    /// The virtual trust level.
+    pub const fn vtl(self) -> u8 {
+        (self.0 >> 8) as u8
     }
 
     /// The features.

@@ -7,6 +7,7 @@
 //!
 //! - [`version`]: protocol versions and what each brought
 //! - [`message`]: the messages that set up and take down channels
+//! - [`monitor`]: signals by bits in memory
 //! - [`offer`]: what a host offers
 //! - [`packet`]: the ring's control page and the packets in it
 //!
@@ -34,6 +35,7 @@
 //! | 24 | [`ModifyChannelResponse`](message::ModifyChannelResponse) | host | 5.3 |
 
 pub mod message;
+pub mod monitor;
 pub mod offer;
 pub mod packet;
 pub mod version;
@@ -57,5 +59,7 @@ pub const VMBUS_MAX_CHANNEL_ID: u32 = 2047;
 /// Channels that the interrupt page has bits for in each direction (`MAX_NUM_CHANNELS_SUPPORTED`): the first half of the
 /// page is for the guest's use (host to guest), the second for the host's.
 pub const VMBUS_INTERRUPT_PAGE_CHANNELS: u32 = 256;
+/// Target processor of a channel whose opener wants no signals (OpenVMM, `VP_INDEX_DISABLE_INTERRUPT`).
+pub const VMBUS_VP_INDEX_DISABLE_INTERRUPT: u32 = u32::MAX;
 /// Bytes of a message with its header, at most.
 pub const VMBUS_MAX_MESSAGE_BYTES: usize = crate::synic::HV_MESSAGE_PAYLOAD_BYTES;

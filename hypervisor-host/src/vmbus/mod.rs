@@ -7,8 +7,6 @@
 //! The bus talks to the guest through [`Synic`](crate::hyperv::synic::Synic) alone: messages set channels up and take them
 //! down (the modules of `server`), signals say that there is something in a ring (`signals`).
 
-#![expect(dead_code, reason = "the interface comes before the bus itself")]
-
 mod channel;
 mod device;
 mod gpadl;
@@ -17,10 +15,15 @@ mod ranges;
 mod server;
 mod signals;
 mod stats;
+#[cfg(test)]
+#[expect(dead_code, reason = "for the tests to come")]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use channel::{ChannelError, HostBatch, HostChannel, Wake, Waker};
 pub use device::{DeviceOffer, ServeError, VmbusDevice};
 pub use gpadl::Gpadl;
 pub use ranges::{GuestRanges, GuestSlice, RangesError};
-pub use server::{AddError, DeviceId, ServerOptions, VmbusServer};
+pub use server::{AddError, DeviceId, ServerOptions, StartError, VmbusServer};
 pub use stats::{ChannelReport, VmbusReport};

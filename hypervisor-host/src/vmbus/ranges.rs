@@ -39,6 +39,8 @@ pub struct GuestRanges {
 /// Bytes without a gap, in one region of RAM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Run {
+    /// Where in the ranges.
+    offset: u64,
     address: u64,
     length: u64,
 }
@@ -91,7 +93,7 @@ impl GuestRanges {
         {
             run.length += length;
         } else if is_ram(&self.memory, address, length) {
-            self.runs.push(Run { address, length });
+            self.runs.push(Run { offset: self.total, address, length });
         } else {
             return Err(RangesError::NotRam(piece.page));
         }
@@ -155,12 +157,11 @@ impl GuestRanges {
         if end > self.total {
             return Err(outside);
         }
-        let mut at = 0;
-        let pieces = self.runs.iter().filter_map(move |run| {
-            let (first, behind) = (at.max(offset), (at + run.length).min(end));
-            let address = run.address + first.saturating_sub(at);
-            at += run.length;
-            (first < behind).then(|| (address, behind - first))
+        let first = self.runs.partition_point(|run| run.offset + run.length <= offset);
+        let runs = self.runs.get(first..).unwrap_or_default().iter();
+        let pieces = runs.take_while(move |run| run.offset < end).map(move |run| {
+            let (begin, behind) = (run.offset.max(offset), (run.offset + run.length).min(end));
+            (run.address + (begin - run.offset), behind - begin)
         });
         // They were found when the run was made, and RAM stays.
         Ok(pieces.filter_map(|(address, length)| {

@@ -172,6 +172,18 @@ impl Synic {
         Ok(())
     }
 
+    /// Fetches a source's messages no more; one that was fetched and still waits is forgotten.
+    pub fn stop_feeding(&self, sint: Sint) {
+        // Without a route nothing is fetched.
+        let _: Result<(), PostError> = self.parts.with_route(sint, |route| {
+            route.feed = None;
+            if std::mem::take(&mut route.fed) {
+                route.waiting = None;
+            }
+            Ok(())
+        });
+    }
+
     /// A feed that had nothing has something.
     pub fn messages_wait(&self, sint: Sint) {
         self.parts.ask_for_work(sint.vp);

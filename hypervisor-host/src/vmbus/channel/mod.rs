@@ -27,6 +27,7 @@ use vmbus_ring::{OutgoingPacket, Packet, ReceiveError, RingError, RingMemory, Se
 
 use self::link::Link;
 use self::rings::{Receiver, Rings, Sender};
+pub(super) use self::wait::until_started;
 use super::gpadl::Gpadl;
 use super::ranges::RangesError;
 use super::server::Bus;
@@ -39,7 +40,7 @@ pub enum ChannelError {
     /// It is closed, by guest or host. The provider returns.
     #[error("the channel is closed")]
     Closed,
-    /// The host's ring has no room now; see [`HostChannel::await_room`].
+    /// The host's ring has no room now; see [`HostChannel::wait_room`].
     #[error("the ring is full")]
     Full,
     /// The packet never has room in the ring the guest made.
@@ -159,6 +160,11 @@ impl HostChannel {
         }
     }
 
+    /// Its number on the bus, as the guest knows it.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
     /// 0 for the primary channel, else the sub-channel's number.
     pub fn sub_channel_index(&self) -> u16 {
         self.sub_channel_index
@@ -276,6 +282,27 @@ impl HostChannel {
         let woken = wait::sleep(&self.link, others, timeout, &mut self.polled);
         self.receiver.mask();
         woken
+    }
+
+    /// Sleeps until there may be `bytes` of room to send in ([`Wake::Guest`]), or there is something else to do. Packets
+    /// of the guest don't end it, so whoever can't answer need take no more.
+    ///
+    /// # Errors
+    /// The guest broke a ring, or the operating system can't wait.
+    pub fn wait_room(
+        &mut self,
+        bytes: u32,
+        others: &[BorrowedFd<'_>],
+        timeout: Option<Duration>,
+    ) -> Result<Wake, ChannelError> {
+        self.publish();
+        if let Some(wake) = self.link.pending() {
+            return Ok(wake);
+        }
+        if self.sender.await_room(bytes)? {
+            return Ok(Wake::Guest);
+        }
+        wait::sleep(&self.link, others, timeout, &mut self.polled)
     }
 
     /// Tells the guest what was taken from its ring. Happens by itself when the ring is found empty, and in [`Self::wait`].

@@ -57,8 +57,9 @@ impl Rings {
     ) -> Result<Self, RingsError> {
         let pages = gpadl.ring_pages().ok_or(RingsError::Shape)?;
         let split = pages.split_at_checked(host_offset as usize).ok_or(RingsError::Offset)?;
-        let guest = map_ring(memory, gpadl, split.0)?;
-        let host = map_ring(memory, gpadl, split.1)?;
+        let owner = (memory.clone(), gpadl.clone());
+        let guest = map_ring(memory, split.0, owner.clone())?;
+        let host = map_ring(memory, split.1, owner)?;
         Ok(Self {
             guest_bytes: guest.data_len(),
             receiver: RingReceiver::new(guest).map_err(RingsError::Ring)?,
@@ -67,18 +68,18 @@ impl Rings {
     }
 }
 
-fn map_ring(
+/// The ring in these pages. `owner` has a handle of `memory`.
+pub(in crate::vmbus) fn map_ring<O>(
     memory: &GuestMemoryMmap,
-    gpadl: &Arc<Gpadl>,
     pages: &[u64],
-) -> Result<PagedMemory<Owner>, RingsError> {
+    owner: O,
+) -> Result<PagedMemory<O>, RingsError> {
     if pages.len() < MIN_RING_PAGES {
         return Err(RingsError::Offset);
     }
     let pages = pages.iter().map(|&page| host_address(memory, page));
     let pages: Vec<_> = pages.collect::<Option<_>>().ok_or(RingsError::NotRam)?;
     let (&control, data) = pages.split_first().ok_or(RingsError::Offset)?;
-    let owner = (memory.clone(), gpadl.clone());
     // SAFETY: each is the address of a page of mapped RAM, which the owner keeps mapped; the program reaches guest RAM only by
     // atomics and by accesses that may race, through `vm_memory` and ring memories.
     unsafe { PagedMemory::new(control, data, owner) }.map_err(RingsError::Memory)

@@ -1,17 +1,53 @@
 //! The bus: what is on it, and the guest's connection to it.
+//!
+//! *Theory.* The guest posts messages to connections; each changes the state of the connection, of a channel or of a GPADL,
+//! and most are answered. The host offers and rescinds by itself. *Practice.* A VP's thread only copies a message into the
+//! [`inbox`]; the bus's own thread ([`dispatch`]) acts upon it with the [`state`] locked, and puts answers into the
+//! [`outbox`], from which the SynIC fetches them as the guest takes them. Providers run on threads of their own ([`worker`]),
+//! which tell by news in the inbox when they end.
+//!
+//! | what a guest asks | where |
+//! | --- | --- |
+//! | contact, unload | [`contact`] |
+//! | offers, and their end | [`offers`] |
+//! | memory | [`gpadls`] |
+//! | open, close, another processor | [`open`] |
 
-use std::sync::Arc;
+mod contact;
+mod dispatch;
+mod error;
+mod gpadls;
+mod inbox;
+mod monitor;
+mod offers;
+mod open;
+mod outbox;
+mod page_signals;
+mod state;
+mod worker;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use hv_abi::guid::Guid;
+use hv_abi::synic::HvMessage;
+use hv_abi::vmbus::message::VmbusMessage;
 use hv_abi::vmbus::version::VmbusVersion;
 use thiserror::Error;
 use vm_memory::GuestMemoryMmap;
 
-use super::channel::link::Link;
+use self::inbox::Inbox;
+use self::outbox::{After, Outbox, encode};
+use self::state::State;
+use self::worker::Workers;
 use super::device::VmbusDevice;
-use super::gpadl::Gpadl;
-use super::stats::VmbusReport;
+use super::stats::{BusStats, VmbusReport};
 use crate::hyperv::synic::Synic;
+use crate::stats::lock;
+
+/// How long the end of a machine waits for providers.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a bus is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +88,38 @@ pub enum AddError {
 /// The host's end of a machine's VMBus.
 pub struct VmbusServer {
     bus: Arc<Bus>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl VmbusServer {
-    /// A bus without devices.
-    pub fn new(synic: Arc<Synic>, memory: GuestMemoryMmap, options: ServerOptions) -> Arc<Self> {
-        Arc::new(Self { bus: Arc::new(Bus { synic, memory, options }) })
+    /// A bus without devices, which answers the guest from now on.
+    ///
+    /// # Errors
+    /// The connections for its messages are taken, or the operating system gives no thread.
+    pub fn new(
+        synic: Arc<Synic>,
+        memory: GuestMemoryMmap,
+        options: ServerOptions,
+    ) -> Result<Arc<Self>, StartError> {
+        let inbox = Arc::new(Inbox::default());
+        let bus = Arc::new(Bus {
+            synic,
+            memory,
+            options,
+            outbox: Arc::new(Outbox::new(inbox.clone())),
+            inbox,
+            stats: BusStats::default(),
+            workers: Workers::default(),
+            state: Mutex::default(),
+        });
+        bus.connect_messages()?;
+        let runner = bus.clone();
+        let thread = Builder::new().name("vmbus".into()).spawn(move || runner.run());
+        let thread = thread.map_err(|error| {
+            bus.disconnect_messages();
+            StartError::Thread(error.raw_os_error().unwrap_or(0))
+        })?;
+        Ok(Arc::new(Self { bus, thread: Mutex::new(Some(thread)) }))
     }
 
     /// Puts a device on the bus, also while the machine runs.
@@ -65,22 +127,49 @@ impl VmbusServer {
     /// # Errors
     /// There is such a device, or no room.
     pub fn add(&self, device: Arc<dyn VmbusDevice>) -> Result<DeviceId, AddError> {
-        let _ = (device, &self.bus.synic, self.bus.options);
-        Err(AddError::Stopped)
+        self.bus.add(device)
     }
 
     /// Takes a device off the bus. Its channels close; the guest is told.
     pub fn remove(&self, id: DeviceId) {
-        let _ = id.0;
+        self.bus.remove(id);
     }
 
-    /// Closes all channels and answers the guest no more. Returns when all providers have, or soon.
-    pub fn stop(&self) {}
+    /// Closes all channels and answers the guest no more. Returns when all providers have, or after 2 s.
+    ///
+    /// Gives the names of devices whose providers have not: they still run.
+    pub fn stop(&self) -> Vec<String> {
+        self.bus.disconnect_messages();
+        self.bus.inbox.stop();
+        if let Some(thread) = lock(&self.thread).take() {
+            // Should it have panicked, then that was told.
+            let _ = thread.join();
+        }
+        self.bus.shut_down();
+        self.bus.workers.wait(PATIENCE)
+    }
 
     /// What was counted so far.
     pub fn report(&self) -> VmbusReport {
-        VmbusReport::default()
+        self.bus.stats.report()
     }
+}
+
+impl Drop for VmbusServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A bus can't be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum StartError {
+    /// Somebody else answers messages to the connections of VMBus.
+    #[error("VMBus's connections are taken")]
+    Connections,
+    /// The operating system gives no thread.
+    #[error("no thread for VMBus, error {0}")]
+    Thread(i32),
 }
 
 /// What the threads of a bus share.
@@ -88,18 +177,33 @@ pub(super) struct Bus {
     synic: Arc<Synic>,
     memory: GuestMemoryMmap,
     options: ServerOptions,
+    inbox: Arc<Inbox>,
+    outbox: Arc<Outbox>,
+    stats: BusStats,
+    workers: Workers,
+    state: Mutex<State>,
 }
 
 impl Bus {
+    /// The guest's RAM.
     pub(super) fn memory(&self) -> &GuestMemoryMmap {
         &self.memory
     }
 
-    pub(super) fn gpadl(&self, _channel: u32, _id: u32) -> Option<Arc<Gpadl>> {
-        None
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
-    pub(super) fn offer_sub_channels(&self, _channel: u32, _link: &Arc<Link>, _count: u16) -> u16 {
-        0
+    /// Sends a message over the present connection.
+    fn send<M: VmbusMessage>(&self, state: &State, message: &M) {
+        self.post(state, encode(message), After::Nothing);
+    }
+
+    fn post(&self, state: &State, message: HvMessage, after: After) {
+        let Some(target) = state.target else { return };
+        self.stats.sent(&message);
+        if self.outbox.push(message, after) {
+            self.synic.messages_wait(target);
+        }
     }
 }

@@ -1,0 +1,4 @@
+//! The bus against a guest in the same process.
+
+mod channels;
+mod echo;
