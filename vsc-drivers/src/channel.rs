@@ -14,6 +14,7 @@ pub use shared::SharedBuffer;
 
 use alloc::sync::Arc;
 use core::fmt;
+use core::sync::atomic::AtomicU32;
 
 use hv_abi::vmbus::message::{MessageHeader, ModifyChannel, VmbusMessage};
 use hv_abi::vmbus::version::VmbusVersion;
@@ -37,6 +38,7 @@ type Memory<H> = FlatMemory<Arc<DmaBuffer<H>>>;
 pub struct Channel<H: Hal> {
     sender: Mutex<RingSender<Memory<H>>>,
     receiver: Mutex<RingReceiver<Memory<H>>>,
+    waiting_for_room: AtomicU32,
     claim: Arc<Claim<H>>,
     version: VmbusVersion,
     low_latency: bool,
@@ -106,9 +108,10 @@ impl<H: Hal> Channel<H> {
         let message = ModifyChannel { header, child_relid: channel.relid(), target_vp: vp };
         let shared = self.claim.shared();
         if self.version < VmbusVersion::V5_3 {
-            return Ok(shared.tell(message.as_bytes()).await?);
+            return Ok(shared.tell(&self.claim.life, message.as_bytes()).await?);
         }
-        let answer = shared.request(Expected::Modified { channel }, [message.as_bytes()]).await?;
+        let expected = Expected::Modified { channel };
+        let answer = shared.request(&self.claim.life, expected, [message.as_bytes()]).await?;
         status(answer, Request::Modify)
     }
 

@@ -14,7 +14,9 @@ use spin::Mutex;
 use zerocopy::IntoBytes;
 
 use super::life::Fate;
-use super::{Answer, BusError, ChannelError, ChannelId, Claim, Expected, Request, Shared, Vmbus};
+use super::{
+    Answer, BusError, ChannelError, ChannelId, Claim, Expected, Life, Request, Shared, Vmbus,
+};
 use crate::hal::{DmaBuffer, Hal};
 
 /// Chores at the same time.
@@ -68,7 +70,7 @@ pub(crate) enum Chore<H: Hal> {
     /// Take memory back.
     TakeBack(Grant<H>, Arc<Ending>),
     /// Tell the host that a channel that it took back is no longer used.
-    Release(ChannelId),
+    Release(ChannelId, Arc<Life>),
     /// Free what the host gave back late.
     Free(Keep<H>),
 }
@@ -105,14 +107,14 @@ async fn work<H: Hal>(bus: Vmbus<H>, chore: Chore<H>) {
     let shared = &bus.shared;
     match chore {
         Chore::Close(grant, ending) => {
-            close(shared, grant.claim.channel()).await;
+            close(shared, &grant.claim).await;
             end(shared, &ending, take_back(shared, grant).await);
         }
         Chore::TakeBack(grant, ending) => end(shared, &ending, take_back(shared, grant).await),
-        Chore::Release(channel) => {
+        Chore::Release(channel, life) => {
             let header = MessageHeader::new(RelidReleased::TYPE);
             let message = RelidReleased { header, child_relid: channel.relid() };
-            shared.tell_or_count(message.as_bytes()).await;
+            shared.tell_or_count(&life, message.as_bytes()).await;
         }
         Chore::Free(keep) => keep.free(),
     }
@@ -123,10 +125,10 @@ fn end<H: Hal>(shared: &Shared<H>, ending: &Ending, result: Result<(), ChannelEr
     shared.changed.ring(&shared.hal);
 }
 
-async fn close<H: Hal>(shared: &Shared<H>, channel: ChannelId) {
+async fn close<H: Hal>(shared: &Shared<H>, claim: &Claim<H>) {
     let header = MessageHeader::new(CloseChannel::TYPE);
-    let message = CloseChannel { header, child_relid: channel.relid() };
-    shared.tell_or_count(message.as_bytes()).await;
+    let message = CloseChannel { header, child_relid: claim.channel().relid() };
+    shared.tell_or_count(&claim.life, message.as_bytes()).await;
 }
 
 /// Has the host forget a GPADL, and frees its memory; keeps it if the host may still use it.
@@ -161,7 +163,8 @@ async fn tear_down<H: Hal>(shared: &Shared<H>, grant: &Grant<H>) -> Result<(), C
     let (channel, gpadl) = (grant.claim.channel(), grant.gpadl);
     let header = MessageHeader::new(GpadlTeardown::TYPE);
     let message = GpadlTeardown { header, child_relid: channel.relid(), gpadl };
-    match shared.request(Expected::Torndown { channel, gpadl }, [message.as_bytes()]).await? {
+    let expected = Expected::Torndown { channel, gpadl };
+    match shared.request(&grant.claim.life, expected, [message.as_bytes()]).await? {
         Answer::Gone(fate) => Err(fate.error()),
         Answer::Status(_) | Answer::Version(..) => Ok(()),
     }
@@ -175,8 +178,8 @@ fn keep<H: Hal>(shared: &Shared<H>, grant: Grant<H>) {
 }
 
 impl<H: Hal> Shared<H> {
-    async fn tell_or_count(&self, message: &[u8]) {
-        match self.tell(message).await {
+    async fn tell_or_count(&self, life: &Life, message: &[u8]) {
+        match self.tell(life, message).await {
             // Without a connection there is nobody to tell.
             Ok(()) | Err(BusError::Disconnected) => {}
             Err(_) => self.counters.failed_posts.one(),

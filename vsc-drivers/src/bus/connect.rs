@@ -39,8 +39,13 @@ impl<H: Hal> Vmbus<H> {
             shared.change(|state| state.connection = Connection::Connecting(version));
             if let Some(messages) = shared.contact(pages, version).await? {
                 let contact = Contact { version, messages };
-                shared.change(|state| state.connection = Connection::Connected(contact));
-                shared.tell(MessageHeader::new(MessageType::REQUESTOFFERS).as_bytes()).await?;
+                shared.change(|state| {
+                    state.connections += 1;
+                    state.connection = Connection::Connected(contact);
+                });
+                let message = MessageHeader::new(MessageType::REQUESTOFFERS);
+                let posted = shared.post(messages, message.as_bytes(), Retry::Any).await;
+                posted.map_err(BusError::Post)?;
                 attempt.succeed();
                 return Ok(version);
             }

@@ -5,7 +5,11 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use super::ChannelError;
 
 /// From an offer until it is taken back, or the connection ends. Told without the bus's lock.
-pub(crate) struct Life(AtomicU8);
+pub(crate) struct Life {
+    fate: AtomicU8,
+    /// On which connection the channel was offered, counted from the first.
+    pub(super) connection: u64,
+}
 
 /// What has become of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,17 +40,17 @@ impl Fate {
 }
 
 impl Life {
-    pub(super) const fn new() -> Self {
-        Self(AtomicU8::new(Fate::Alive as u8))
+    pub(super) const fn new(connection: u64) -> Self {
+        Self { fate: AtomicU8::new(Fate::Alive as u8), connection }
     }
 
     pub(super) fn set(&self, fate: Fate) {
-        self.0.store(fate as u8, Ordering::Release);
+        self.fate.store(fate as u8, Ordering::Release);
     }
 
     pub(super) fn fate(&self) -> Fate {
         let fates = [Fate::Alive, Fate::Rescinded, Fate::Unloading, Fate::Unloaded];
-        let stored = self.0.load(Ordering::Acquire);
+        let stored = self.fate.load(Ordering::Acquire);
         fates.into_iter().find(|fate| *fate as u8 == stored).unwrap_or(Fate::Lost)
     }
 

@@ -8,7 +8,7 @@ use hv_abi::vmbus::version::VmbusVersion;
 use super::life::Fate;
 use super::message::Features;
 use super::post::Retry;
-use super::{BusError, ChannelId, Request, Shared};
+use super::{BusError, ChannelId, Life, Request, Shared};
 use crate::hal::Hal;
 use crate::task::within;
 
@@ -125,17 +125,18 @@ impl<H: Hal> Drop for Ticket<'_, H> {
 }
 
 impl<H: Hal> Shared<H> {
-    /// Posts messages on the connection that there is, and waits for the answer.
+    /// Posts messages on the connection that a channel was offered on, and waits for the answer.
     ///
     /// # Errors
     ///
     /// [`BusError::Disconnected`], [`BusError::Post`], [`BusError::NoAnswer`].
     pub(crate) async fn request<M: AsRef<[u8]>>(
         &self,
+        life: &Life,
         expected: Expected,
         messages: impl IntoIterator<Item = M>,
     ) -> Result<Answer, BusError> {
-        let connection = self.state.lock().message_connection().ok_or(BusError::Disconnected)?;
+        let connection = self.message_connection(life)?;
         self.request_by(connection, Retry::Any, expected, messages).await
     }
 
@@ -163,14 +164,19 @@ impl<H: Hal> Shared<H> {
         within(&self.hal, limit, answered).await.unwrap_or(no_answer)
     }
 
-    /// Posts a message that has no answer on the connection that there is.
+    /// Posts a message that has no answer on the connection that a channel was offered on.
     ///
     /// # Errors
     ///
     /// [`BusError::Disconnected`], [`BusError::Post`].
-    pub(crate) async fn tell(&self, message: &[u8]) -> Result<(), BusError> {
-        let connection = self.state.lock().message_connection().ok_or(BusError::Disconnected)?;
+    pub(crate) async fn tell(&self, life: &Life, message: &[u8]) -> Result<(), BusError> {
+        let connection = self.message_connection(life)?;
         self.post(connection, message, Retry::Any).await.map_err(BusError::Post)
+    }
+
+    fn message_connection(&self, life: &Life) -> Result<u32, BusError> {
+        let connection = self.state.lock().message_connection(life.connection);
+        connection.ok_or(BusError::Disconnected)
     }
 
     /// The version, for what depends on it.

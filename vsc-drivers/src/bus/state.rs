@@ -50,6 +50,8 @@ struct Entry {
 
 pub(crate) struct State<H: Hal> {
     pub(super) connection: Connection,
+    /// Counts connections.
+    pub(super) connections: u64,
     /// Whether the host may know the pages for signals.
     pub(super) contacted: bool,
     channels: BTreeMap<ChannelId, Entry>,
@@ -68,6 +70,7 @@ impl<H: Hal> State<H> {
     pub(super) const fn new(max_channels: usize) -> Self {
         Self {
             connection: Connection::Disconnected,
+            connections: 0,
             contacted: false,
             channels: BTreeMap::new(),
             max_channels,
@@ -92,9 +95,12 @@ impl<H: Hal> State<H> {
         }
     }
 
-    pub(super) fn message_connection(&self) -> Option<u32> {
+    /// Where messages go that concern something of the connection with that number.
+    pub(super) fn message_connection(&self, connection: u64) -> Option<u32> {
         match self.connection {
-            Connection::Connected(contact) => Some(contact.messages),
+            Connection::Connected(contact) if connection == self.connections => {
+                Some(contact.messages)
+            }
             _ => None,
         }
     }
@@ -138,8 +144,9 @@ impl<H: Hal> State<H> {
 
     /// Nobody uses a channel that was taken back: its number is the host's again.
     fn release(&mut self, channel: ChannelId) {
-        self.channels.remove(&channel);
-        self.chores.push_back(Chore::Release(channel));
+        if let Some(entry) = self.channels.remove(&channel) {
+            self.chores.push_back(Chore::Release(channel, entry.life));
+        }
     }
 
     /// A number for a new GPADL, not 0.
@@ -237,7 +244,7 @@ impl<H: Hal> State<H> {
         match offer.filter(|offer| self.is_acceptable(offer)) {
             Some(offer) => {
                 self.tell(Change::Offered(offer.clone()), counters);
-                let life = Arc::new(Life::new());
+                let life = Arc::new(Life::new(self.connections));
                 let entry = Entry { life, claimed: false, rescinded: false, offer };
                 self.channels.insert(entry.offer.channel, entry);
             }
@@ -260,6 +267,14 @@ impl<H: Hal> State<H> {
         self.changes.push_back(change);
     }
 
+    /// Whether nobody was told of the channel's offer, and nobody will be.
+    fn forget_offer(&mut self, channel: ChannelId) -> bool {
+        let offered =
+            |change: &Change| matches!(change, Change::Offered(offer) if offer.channel == channel);
+        let index = self.changes.iter().rposition(offered);
+        index.and_then(|index| self.changes.remove(index)).is_some()
+    }
+
     fn on_rescind(
         &mut self,
         message: RescindChannelOffer,
@@ -275,7 +290,9 @@ impl<H: Hal> State<H> {
         entry.life.set(Fate::Rescinded);
         let (channel, claimed) = (entry.offer.channel, entry.claimed);
         self.questions.give_up(Some(channel), Fate::Rescinded);
-        self.tell(Change::Rescinded(channel), counters);
+        if !self.forget_offer(channel) {
+            self.tell(Change::Rescinded(channel), counters);
+        }
         if !claimed {
             self.release(channel);
         }

@@ -74,7 +74,8 @@ pub(super) async fn create<H: Hal>(
     let keep = Keep::new(buffer.clone());
     // From the first message on the host may know the memory, whatever else happens.
     let told = Told(Some(Grant { gpadl, claim: claim.clone(), keep }));
-    let answer = shared.request(Expected::Created { channel, gpadl }, messages).await?;
+    let answer =
+        shared.request(&claim.life, Expected::Created { channel, gpadl }, messages).await?;
     let created = status(answer, Request::Gpadl);
     match created {
         Ok(()) => Ok(told.take()?),

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "the rings' memory is reached through a pointer")]
 
 use alloc::sync::Arc;
+use core::sync::atomic::AtomicU32;
 
 use hv_abi::HV_PAGE_SIZE;
 use hv_abi::vmbus::message::{MessageHeader, OpenChannel, VmbusMessage};
@@ -71,6 +72,7 @@ impl<H: Hal> Vmbus<H> {
         Ok(Channel {
             sender: Mutex::new(sender.map_err(ChannelError::Corrupt)?),
             receiver: Mutex::new(receiver.map_err(ChannelError::Corrupt)?),
+            waiting_for_room: AtomicU32::new(0),
             claim,
             version,
             low_latency: params.low_latency,
@@ -147,7 +149,7 @@ impl<H: Hal> Opening<H> {
         };
         self.asked = true;
         let expected = Expected::Opened { channel, openid };
-        let answer = shared.request(expected, [message.as_bytes()]).await?;
+        let answer = shared.request(&claim.life, expected, [message.as_bytes()]).await?;
         let opened = status(answer, Request::Open);
         if matches!(opened, Err(ChannelError::Refused(..))) {
             self.asked = false;

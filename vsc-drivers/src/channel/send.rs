@@ -1,6 +1,7 @@
 //! To the host.
 
 use core::future::poll_fn;
+use core::sync::atomic::Ordering;
 use core::task::Poll;
 
 use hv_abi::vmbus::version::VmbusVersion;
@@ -19,6 +20,29 @@ impl From<SendError> for ChannelError {
             SendError::Full => Self::Full,
             SendError::TooLarge | SendError::Ranges(_) => Self::TooLarge,
             SendError::Corrupt(error) => Self::Corrupt(error),
+        }
+    }
+}
+
+/// One of those who wait for room.
+struct Waiting<'c, H: Hal>(&'c Channel<H>);
+
+impl<'c, H: Hal> Waiting<'c, H> {
+    fn new(channel: &'c Channel<H>) -> Self {
+        channel.waiting_for_room.fetch_add(1, Ordering::SeqCst);
+        Self(channel)
+    }
+}
+
+impl<H: Hal> Drop for Waiting<'_, H> {
+    fn drop(&mut self) {
+        // The request for room that stands in the ring was perhaps this one's; those who go on waiting make theirs anew.
+        let mut sender = self.0.sender.lock();
+        if self.0.waiting_for_room.fetch_sub(1, Ordering::SeqCst) == 1 {
+            sender.stop_awaiting();
+        } else {
+            drop(sender);
+            self.0.bell().ring(self.0.hal());
         }
     }
 }
@@ -75,19 +99,17 @@ impl<H: Hal> Channel<H> {
     ///
     /// As [`try_send`](Self::try_send), without [`ChannelError::Full`].
     pub async fn send(&self, packet: &OutgoingPacket<'_>) -> Result<(), ChannelError> {
-        let mut waited = false;
-        let sent = poll_fn(|context| {
-            if waited {
-                self.bell().listen(self.hal(), context.waker());
-            }
+        match self.try_send(packet) {
+            Err(ChannelError::Full) => {}
+            other => return other,
+        }
+        let _waiting = Waiting::new(self);
+        poll_fn(|context| {
+            self.bell().listen(self.hal(), context.waker());
             loop {
                 match self.try_send(packet) {
                     Err(ChannelError::Full) => {}
                     other => return Poll::Ready(other),
-                }
-                if !waited {
-                    self.bell().listen(self.hal(), context.waker());
-                    waited = true;
                 }
                 match self.await_room(packet) {
                     Ok(true) => {}
@@ -102,12 +124,7 @@ impl<H: Hal> Channel<H> {
             }
             Poll::Pending
         })
-        .await;
-        if waited {
-            // Others who wait may have asked for less, or for more.
-            self.bell().ring(self.hal());
-        }
-        sent
+        .await
     }
 
     /// Asks the host to say when there is room; whether there is, now.
