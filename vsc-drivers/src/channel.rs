@@ -14,7 +14,7 @@ pub use shared::SharedBuffer;
 
 use alloc::sync::Arc;
 use core::fmt;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use hv_abi::vmbus::message::{MessageHeader, ModifyChannel, VmbusMessage};
 use hv_abi::vmbus::version::VmbusVersion;
@@ -23,7 +23,8 @@ use vmbus_ring::{FlatMemory, RingReceiver, RingSender};
 use zerocopy::IntoBytes;
 
 use crate::bus::{
-    Answer, ChannelError, ChannelId, Chore, Claim, Ending, Expected, Grant, Offer, Request,
+    Answer, ChannelError, ChannelId, Chore, Claim, Ending, Expected, Grant, Life, Offer, Request,
+    Shared, Vmbus,
 };
 use crate::hal::{DmaBuffer, Hal};
 use crate::task::within;
@@ -35,21 +36,27 @@ type Memory<H> = FlatMemory<Arc<DmaBuffer<H>>>;
 ///
 /// All methods take `&self`: a driver shares the channel among its tasks as it likes. Each direction keeps the order of its
 /// packets.
+///
+/// **The errors of a channel** that most methods may have: [`ChannelError::Rescinded`], [`ChannelError::Disconnected`],
+/// [`ChannelError::Closed`], and, from those that reach a ring or signal, [`ChannelError::Corrupt`] and [`ChannelError::Signal`].
 pub struct Channel<H: Hal> {
     sender: Mutex<RingSender<Memory<H>>>,
     receiver: Mutex<RingReceiver<Memory<H>>>,
     waiting_for_room: AtomicU32,
-    claim: Arc<Claim<H>>,
+    bus: Vmbus<H>,
+    offer: Offer,
+    life: Arc<Life>,
     version: VmbusVersion,
     low_latency: bool,
-    /// `None` only while the channel is closed.
-    rings: Option<Grant<H>>,
+    closed: AtomicBool,
+    /// `None` once the channel is closed.
+    rings: Mutex<Option<Grant<H>>>,
 }
 
 impl<H: Hal> Channel<H> {
     /// What the host offered.
     pub fn offer(&self) -> &Offer {
-        &self.claim.offer
+        &self.offer
     }
 
     /// The version of the connection.
@@ -59,16 +66,34 @@ impl<H: Hal> Channel<H> {
 
     /// The kernel.
     pub fn hal(&self) -> &H {
-        self.claim.bus().hal()
+        self.bus.hal()
+    }
+
+    /// The bus.
+    pub fn bus(&self) -> &Vmbus<H> {
+        &self.bus
+    }
+
+    fn shared(&self) -> &Shared<H> {
+        &self.bus.shared
+    }
+
+    /// The right to use the channel, while it is open.
+    fn claim(&self) -> Result<Arc<Claim<H>>, ChannelError> {
+        let rings = self.rings.lock();
+        rings.as_ref().map(|rings| rings.claim.clone()).ok_or(ChannelError::Closed)
     }
 
     /// Whether the channel is still there.
     ///
     /// # Errors
     ///
-    /// [`ChannelError::Rescinded`], [`ChannelError::Disconnected`].
+    /// [`ChannelError::Closed`], [`ChannelError::Rescinded`], [`ChannelError::Disconnected`].
     pub fn check(&self) -> Result<(), ChannelError> {
-        self.claim.life.check()
+        if self.closed.load(Ordering::Acquire) {
+            return Err(ChannelError::Closed);
+        }
+        self.life.check()
     }
 
     /// Waits for the host's offer of the sub-channel `index` (from 1 on) of this device, which the device's own
@@ -76,16 +101,15 @@ impl<H: Hal> Channel<H> {
     ///
     /// # Errors
     ///
-    /// [`ChannelError::NotInVersion`] before 2.4; [`ChannelError::NoAnswer`] with [`Request::SubChannel`]; [`ChannelError::Rescinded`],
-    /// [`ChannelError::Disconnected`].
+    /// [`ChannelError::NotInVersion`] before 2.4; [`ChannelError::NoAnswer`] with [`Request::SubChannel`]; others as the channel's.
     pub async fn sub_channel(&self, index: u16) -> Result<ChannelId, ChannelError> {
         if self.version < VmbusVersion::V2_4 {
             return Err(ChannelError::NotInVersion);
         }
-        let shared = self.claim.shared();
+        let shared = self.shared();
         let offered = shared.until(|state| match self.check() {
             Err(error) => Some(Err(error)),
-            Ok(()) => state.sub_channel(self.offer(), index).map(Ok),
+            Ok(()) => state.sub_channel(&self.offer, index).map(Ok),
         });
         let no_answer = Err(ChannelError::NoAnswer(Request::SubChannel));
         within(&shared.hal, shared.options.time_limit_100ns, offered).await.unwrap_or(no_answer)
@@ -103,38 +127,38 @@ impl<H: Hal> Channel<H> {
             return Err(ChannelError::NotInVersion);
         }
         self.check()?;
-        let channel = self.claim.channel();
+        let channel = self.offer.channel;
         let header = MessageHeader::new(ModifyChannel::TYPE);
         let message = ModifyChannel { header, child_relid: channel.relid(), target_vp: vp };
-        let shared = self.claim.shared();
+        let shared = self.shared();
         if self.version < VmbusVersion::V5_3 {
-            return Ok(shared.tell(&self.claim.life, message.as_bytes()).await?);
+            return Ok(shared.tell(&self.life, message.as_bytes()).await?);
         }
         let expected = Expected::Modified { channel };
-        let answer = shared.request(&self.claim.life, expected, [message.as_bytes()]).await?;
+        let answer = shared.request(&self.life, expected, [message.as_bytes()]).await?;
         status(answer, Request::Modify)
     }
 
-    /// Closes the channel, and waits until the host has given the rings' memory back. The channel can then be opened again, unless
-    /// there are still [`SharedBuffer`]s. Needs the bus's task.
+    /// Closes the channel, and waits until the host has given the rings' memory back. Whoever else uses or awaits something of the
+    /// channel gets [`ChannelError::Closed`]. The channel can then be opened again, unless there are still [`SharedBuffer`]s. Needs the
+    /// bus's task.
     ///
     /// # Errors
     ///
-    /// [`ChannelError::NoAnswer`], [`ChannelError::Post`]: the channel is closed, but the host may go on using the memory, which is
-    /// therefore kept.
-    pub async fn close(mut self) -> Result<(), ChannelError> {
-        let bus = self.claim.bus().clone();
-        let ending = self.begin_close();
-        drop(self);
-        bus.shared.ended(&ending).await
+    /// [`ChannelError::Closed`] if it was closed before. [`ChannelError::NoAnswer`], [`ChannelError::Post`]: the channel is closed, but the host may
+    /// go on using the memory, which is therefore kept.
+    pub async fn close(&self) -> Result<(), ChannelError> {
+        let ending = self.begin_close().ok_or(ChannelError::Closed)?;
+        self.shared().ended(&ending).await
     }
 
-    fn begin_close(&mut self) -> Arc<Ending> {
+    fn begin_close(&self) -> Option<Arc<Ending>> {
+        let rings = self.rings.lock().take()?;
+        self.closed.store(true, Ordering::Release);
         let ending = Arc::new(Ending::default());
-        if let Some(rings) = self.rings.take() {
-            self.claim.shared().leave(Chore::Close(rings, ending.clone()));
-        }
-        ending
+        self.shared().leave(Chore::Close(rings, ending.clone()));
+        self.bell().ring(self.hal());
+        Some(ending)
     }
 }
 
@@ -146,7 +170,7 @@ impl<H: Hal> Drop for Channel<H> {
 
 impl<H: Hal> fmt::Debug for Channel<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Channel").field("channel", &self.claim.channel()).finish_non_exhaustive()
+        f.debug_struct("Channel").field("channel", &self.offer.channel).finish_non_exhaustive()
     }
 }
 

@@ -70,7 +70,8 @@ pub unsafe trait Hal: Clone + Send + Sync + 'static {
     /// Runs `f` with interrupts masked on this processor.
     fn without_interrupts<R>(&self, f: impl FnOnce() -> R) -> R;
 
-    /// For [`block_on`](crate::task::block_on): waits for an interrupt, unless `woken` is set. May return at any time.
+    /// For [`block_on`](crate::task::block_on): waits for an interrupt, unless `woken` is set. May return at any time; must, some time,
+    /// if another processor can set `woken` meanwhile.
     ///
     /// A kernel masks interrupts, looks at `woken`, and waits in a way that ends with a pending interrupt (`sti; hlt`).
     fn relax(&self, woken: &AtomicBool);

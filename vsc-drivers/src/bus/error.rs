@@ -3,7 +3,7 @@
 use core::fmt;
 
 use hv_abi::hypercall::HvError;
-use vmbus_ring::{ReceiveError, RingError};
+use vmbus_ring::RingError;
 
 /// What the host was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,6 +90,8 @@ pub enum ChannelError {
     Rescinded,
     /// The connection to the host ended.
     Disconnected,
+    /// The guest closed the channel.
+    Closed,
     /// The kernel has no memory.
     NoMemory,
     /// A size is 0, is no multiple of a page, or is more than can be told to the host.
@@ -107,8 +109,6 @@ pub enum ChannelError {
     },
     /// The host broke the ring; the channel is of no use any longer.
     Corrupt(RingError),
-    /// The next packet in the ring was not well-formed.
-    BadPacket(ReceiveError),
     /// The host refused, with this status.
     Refused(Request, u32),
     /// The host did not answer in time.
@@ -126,6 +126,7 @@ impl fmt::Display for ChannelError {
             Self::Busy => f.write_str("the channel is in use"),
             Self::Rescinded => f.write_str("the host took the channel back"),
             Self::Disconnected => BusError::Disconnected.fmt(f),
+            Self::Closed => f.write_str("the channel is closed"),
             Self::NoMemory => BusError::NoMemory.fmt(f),
             Self::BadSize => f.write_str("a size that can't be shared"),
             Self::TooLarge => f.write_str("a packet that never fits in the ring"),
@@ -133,7 +134,6 @@ impl fmt::Display for ChannelError {
             Self::Full => f.write_str("the ring is full"),
             Self::BufferTooSmall { needed } => write!(f, "the next packet has {needed} bytes"),
             Self::Corrupt(error) => write!(f, "the host broke the ring: {error}"),
-            Self::BadPacket(error) => write!(f, "the host sent a bad packet: {error}"),
             Self::Refused(request, status) => {
                 write!(f, "the host refuses with status {status:#x}: {request}")
             }

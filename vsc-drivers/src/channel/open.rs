@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "the rings' memory is reached through a pointer")]
 
 use alloc::sync::Arc;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use hv_abi::HV_PAGE_SIZE;
 use hv_abi::vmbus::message::{MessageHeader, OpenChannel, VmbusMessage};
@@ -73,10 +73,13 @@ impl<H: Hal> Vmbus<H> {
             sender: Mutex::new(sender.map_err(ChannelError::Corrupt)?),
             receiver: Mutex::new(receiver.map_err(ChannelError::Corrupt)?),
             waiting_for_room: AtomicU32::new(0),
-            claim,
+            bus: self.clone(),
+            offer: claim.offer.clone(),
+            life: claim.life.clone(),
             version,
             low_latency: params.low_latency,
-            rings: Some(rings),
+            closed: AtomicBool::new(false),
+            rings: Mutex::new(Some(rings)),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! From the host.
 
 use core::future::poll_fn;
+use core::sync::atomic::Ordering;
 use core::task::Poll;
 
 use vmbus_ring::{Packet, ReceiveError};
@@ -28,13 +29,16 @@ impl<H: Hal> Channel<H> {
     ///
     /// # Errors
     ///
-    /// [`ChannelError::BufferTooSmall`], with the packet still in the ring; [`ChannelError::Corrupt`]; [`ChannelError::Signal`]. A channel that is
-    /// gone gives what is left in its ring, then its error.
+    /// [`ChannelError::BufferTooSmall`], with the packet still in the ring; others as the channel's. A channel that is gone gives what
+    /// is left in its ring, then its error.
     pub fn try_receive<R>(
         &self,
         buffer: &mut [u8],
         f: impl FnOnce(Packet<'_>) -> R,
     ) -> Result<Option<R>, ChannelError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(ChannelError::Closed);
+        }
         let mut receiver = self.receiver.lock();
         match receiver.receive(buffer)? {
             Some(packet) => {
@@ -67,7 +71,7 @@ impl<H: Hal> Channel<H> {
     ///
     /// # Errors
     ///
-    /// [`ChannelError::Corrupt`], [`ChannelError::Signal`]; [`ChannelError::Rescinded`], [`ChannelError::Disconnected`].
+    /// The channel's.
     pub async fn wait(&self) -> Result<(), ChannelError> {
         poll_fn(|context| {
             self.bell().listen(self.hal(), context.waker());
@@ -97,6 +101,6 @@ impl<H: Hal> Channel<H> {
 
     /// Rings when the host signals the channel, and when it is gone.
     pub(super) fn bell(&self) -> &Bell {
-        self.claim.shared().bell(self.claim.channel())
+        self.shared().bell(self.offer.channel)
     }
 }

@@ -53,7 +53,7 @@ impl<H: Hal> Channel<H> {
     /// # Errors
     ///
     /// [`ChannelError::Full`] if there is no room now; [`ChannelError::TooLarge`] if there never is, or if the packet's ranges are none;
-    /// [`ChannelError::Corrupt`], [`ChannelError::Signal`]; others as the channel's.
+    /// others as the channel's.
     pub fn try_send(&self, packet: &OutgoingPacket<'_>) -> Result<(), ChannelError> {
         self.check()?;
         let signal = self.sender.lock().send(packet)?;
@@ -99,23 +99,31 @@ impl<H: Hal> Channel<H> {
     ///
     /// As [`try_send`](Self::try_send), without [`ChannelError::Full`].
     pub async fn send(&self, packet: &OutgoingPacket<'_>) -> Result<(), ChannelError> {
-        match self.try_send(packet) {
-            Err(ChannelError::Full) => {}
-            other => return other,
+        loop {
+            match self.try_send(packet) {
+                Err(ChannelError::Full) => self.wait_for_room(packet.ring_bytes()?).await?,
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits until `bytes` bytes of the ring to the host are free ([`OutgoingPacket::ring_bytes`]). Somebody else may be faster to use
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::TooLarge`] if there never are; others as the channel's.
+    pub async fn wait_for_room(&self, bytes: u32) -> Result<(), ChannelError> {
+        if bytes > self.sender.lock().capacity() {
+            return Err(ChannelError::TooLarge);
         }
         let _waiting = Waiting::new(self);
         poll_fn(|context| {
             self.bell().listen(self.hal(), context.waker());
-            loop {
-                match self.try_send(packet) {
-                    Err(ChannelError::Full) => {}
-                    other => return Poll::Ready(other),
-                }
-                match self.await_room(packet) {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
+            match self.ask_for_room(bytes) {
+                Ok(true) => return Poll::Ready(Ok(())),
+                Ok(false) => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
             if self.version < VmbusVersion::V2_4 {
                 // Such a host does not signal that there is room.
@@ -127,9 +135,9 @@ impl<H: Hal> Channel<H> {
         .await
     }
 
-    /// Asks the host to say when there is room; whether there is, now.
-    fn await_room(&self, packet: &OutgoingPacket<'_>) -> Result<bool, ChannelError> {
-        let bytes = packet.ring_bytes()?;
+    /// Asks the host to signal once there is room; whether there is, now.
+    fn ask_for_room(&self, bytes: u32) -> Result<bool, ChannelError> {
+        self.check()?;
         self.sender.lock().await_room(bytes).map_err(ChannelError::Corrupt)
     }
 
@@ -139,7 +147,7 @@ impl<H: Hal> Channel<H> {
             return Ok(());
         }
         let offer = self.offer();
-        let shared = self.claim.shared();
+        let shared = self.shared();
         let monitor = offer.monitor.filter(|_| shared.options.monitor_pages && !self.low_latency);
         if let Some(pages) = shared.signal_pages() {
             if monitor.is_some() || !offer.dedicated {

@@ -27,7 +27,7 @@ impl<H: Hal> Channel<H> {
     /// channel's. The buffer is freed, or kept while the host may use it.
     pub async fn share(&self, buffer: DmaBuffer<H>) -> Result<SharedBuffer<H>, ChannelError> {
         let buffer = Arc::new(buffer);
-        let grant = gpadl::create(&self.claim, &buffer).await?;
+        let grant = gpadl::create(&self.claim()?, &buffer).await?;
         Ok(SharedBuffer { buffer, gpadl: grant.gpadl, grant: Some(grant) })
     }
 }

@@ -19,7 +19,9 @@ static FREE: Mutex<Vec<&'static AtomicBool>> = Mutex::new(Vec::new());
 
 /// Polls `future` until it is ready, and `background` as often, for as long as that lasts: the bus's task, and the drivers'.
 ///
-/// Between polls, [`Hal::relax`] waits for an interrupt. Not for interrupt handlers.
+/// Between polls, [`Hal::relax`] waits for an interrupt. Its waker only sets the flag that `relax` is given: in a kernel with several
+/// processors, where an interrupt of one wakes a task that waits on another, `relax` must return by itself from time to time (on
+/// a timer's tick, for example). Not for interrupt handlers.
 pub fn block_on<H: Hal, B: Future, F: Future>(hal: &H, background: B, future: F) -> F::Output {
     let flag = FREE.lock().pop().unwrap_or_else(|| Box::leak(Box::new(AtomicBool::new(false))));
     let waker = waker(flag);
