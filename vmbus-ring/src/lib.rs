@@ -33,9 +33,9 @@ mod sync;
 pub use error::{ReceiveError, RingError, SendError};
 pub use extent::MAX_DATA_BYTES;
 pub use gpa::GpaRange;
-#[cfg(not(loom))]
-pub use memory::FlatMemory;
 pub use memory::{Control, MemoryError, RingMemory};
+#[cfg(not(loom))]
+pub use memory::{FlatMemory, copy};
 #[cfg(all(not(loom), feature = "alloc"))]
 pub use memory::{LocalMemory, PagedMemory};
 pub use packet::{OutgoingKind, OutgoingPacket, Packet, PacketError, TransferPages};

@@ -4,7 +4,7 @@
 //! control words as atomics and its data as copies.
 
 #[cfg(not(loom))]
-mod copy;
+pub mod copy;
 #[cfg(not(loom))]
 mod flat;
 #[cfg(all(not(loom), feature = "alloc"))]

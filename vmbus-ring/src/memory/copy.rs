@@ -10,9 +10,31 @@
 #![expect(unsafe_code, reason = "reads and writes memory that others write at the same time")]
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-pub(super) use instructions::{load, store};
+use instructions as way;
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-pub(super) use portable::{load, store};
+use portable as way;
+
+/// Copies from `shared` into `bytes`.
+///
+/// # Safety
+///
+/// As many bytes from `shared` on can be read, and no reference of ours that is not to atomics covers them.
+#[inline]
+pub unsafe fn load(shared: *const u8, bytes: &mut [u8]) {
+    // SAFETY: the caller's promise.
+    unsafe { way::load(shared, bytes) }
+}
+
+/// Copies `bytes` to `shared`.
+///
+/// # Safety
+///
+/// As many bytes from `shared` on can be written, and no reference of ours that is not to atomics covers them.
+#[inline]
+pub unsafe fn store(shared: *mut u8, bytes: &[u8]) {
+    // SAFETY: the caller's promise.
+    unsafe { way::store(shared, bytes) }
+}
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod instructions {
@@ -28,7 +50,7 @@ mod instructions {
     ///
     /// As many bytes from `shared` on can be read, and no reference of ours that is not to atomics covers them.
     #[inline]
-    pub(in super::super) unsafe fn load(shared: *const u8, bytes: &mut [u8]) {
+    pub(super) unsafe fn load(shared: *const u8, bytes: &mut [u8]) {
         // SAFETY: `bytes` is ours, the rest the caller promises.
         unsafe { copy(shared, bytes.as_mut_ptr(), bytes.len()) }
     }
@@ -39,7 +61,7 @@ mod instructions {
     ///
     /// As many bytes from `shared` on can be written, and no reference of ours that is not to atomics covers them.
     #[inline]
-    pub(in super::super) unsafe fn store(shared: *mut u8, bytes: &[u8]) {
+    pub(super) unsafe fn store(shared: *mut u8, bytes: &[u8]) {
         // SAFETY: `bytes` is ours, the rest the caller promises.
         unsafe { copy(bytes.as_ptr(), shared, bytes.len()) }
     }
@@ -125,7 +147,7 @@ mod portable {
     ///
     /// As many bytes from `shared` on can be read, and no reference of ours that is not to atomics covers them.
     #[cfg_attr(all(target_arch = "x86_64", not(miri)), expect(dead_code, reason = "only tested"))]
-    pub(in super::super) unsafe fn load(shared: *const u8, bytes: &mut [u8]) {
+    pub(super) unsafe fn load(shared: *const u8, bytes: &mut [u8]) {
         for (index, byte) in bytes.iter_mut().enumerate() {
             let shared = shared.wrapping_add(index).cast_mut();
             // SAFETY: the caller's promise.
@@ -139,7 +161,7 @@ mod portable {
     ///
     /// As many bytes from `shared` on can be written, and no reference of ours that is not to atomics covers them.
     #[cfg_attr(all(target_arch = "x86_64", not(miri)), expect(dead_code, reason = "only tested"))]
-    pub(in super::super) unsafe fn store(shared: *mut u8, bytes: &[u8]) {
+    pub(super) unsafe fn store(shared: *mut u8, bytes: &[u8]) {
         for (index, byte) in bytes.iter().enumerate() {
             let shared = shared.wrapping_add(index);
             // SAFETY: the caller's promise.

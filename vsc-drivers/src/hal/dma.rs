@@ -4,6 +4,7 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use hv_abi::HV_PAGE_SIZE;
+use vmbus_ring::copy;
 
 use super::{Gpa, Hal};
 
@@ -126,12 +127,8 @@ impl<H: Hal> DmaBuffer<H> {
     /// [`OutOfRange`].
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), OutOfRange> {
         let target = self.range(offset, bytes.len())?;
-        for (index, byte) in bytes.iter().enumerate() {
-            // SAFETY: `range` has checked that all of `bytes.len()` bytes lie in the buffer.
-            let target = unsafe { target.add(index) };
-            // SAFETY: in the buffer, as above; volatile, since the host may use the byte at the same time.
-            unsafe { target.write_volatile(*byte) };
-        }
+        // SAFETY: `range` has checked that all bytes lie in the buffer, to which there are no references.
+        unsafe { copy::store(target.as_ptr(), bytes) };
         Ok(())
     }
 
@@ -142,12 +139,8 @@ impl<H: Hal> DmaBuffer<H> {
     /// [`OutOfRange`].
     pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), OutOfRange> {
         let source = self.range(offset, bytes.len())?;
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            // SAFETY: `range` has checked that all of `bytes.len()` bytes lie in the buffer.
-            let source = unsafe { source.add(index) };
-            // SAFETY: in the buffer, as above; volatile, since the host may write the byte at the same time.
-            *byte = unsafe { source.read_volatile() };
-        }
+        // SAFETY: `range` has checked that all bytes lie in the buffer, to which there are no references.
+        unsafe { copy::load(source.as_ptr(), bytes) };
         Ok(())
     }
 
