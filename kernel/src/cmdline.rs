@@ -55,6 +55,8 @@ pub enum Job<'a> {
     /// Run the spin-wait study with each lock of a comma-separated list, each with `@` and a number of virtual
     /// processors if it is not to be [`StudyOptions::vps`]; [`entries`] takes it apart.
     Study(&'a str),
+    /// Connect to VMBus, list what the host offers, disconnect.
+    Vmbus,
     /// Do each kind of work of the crate `workload`, so much of it, on 1, 2, 4… virtual processors.
     Scaling(u32),
 }
@@ -98,6 +100,8 @@ pub struct Options<'a> {
     pub events: bool,
     /// The virtual machine has a device compatible with QEMU's `hyperv-testdev` at port 0x3000.
     pub testdev: bool,
+    /// The only version of VMBus's protocol to ask for; all of them from the newest down if `None`.
+    pub vmbus_version: Option<(u16, u16)>,
     /// Seconds after which a case of the conformance matrix counts as hanging.
     pub case_limit: u32,
     /// What to do.
@@ -115,6 +119,7 @@ impl Default for Options<'_> {
             vps: None,
             events: false,
             testdev: false,
+            vmbus_version: None,
             case_limit: 30,
             job: Job::Tests(None),
             study: StudyOptions {
@@ -146,7 +151,7 @@ pub enum CmdlineError<'a> {
         /// What would be allowed.
         allowed: &'static str,
     },
-    /// More than one of `list`, `test`, `conformance` and `study`.
+    /// More than one of `list`, `test`, `conformance`, `study` and `vmbus`.
     TwoJobs(&'a str),
     /// This key belongs to another job.
     OtherJob(&'a str),
@@ -166,7 +171,7 @@ impl fmt::Display for CmdlineError<'_> {
             }
             Self::TwoJobs(key) => write!(
                 f,
-                "`{key}` is a second job; give only one of list, test, conformance and study"
+                "`{key}` is a second job; give only one of list, test, conformance, study and vmbus"
             ),
             Self::OtherJob(key) => write!(f, "`{key}` needs `conformance`; add it"),
         }
@@ -208,7 +213,7 @@ fn parse_word<'a>(
         Some((key, value)) => (key, Some(value)),
         None => (word, None),
     };
-    if let "events" | "list" | "testdev" | "panic" = key {
+    if let "events" | "list" | "testdev" | "panic" | "vmbus" = key {
         if value.is_some() {
             return Err(CmdlineError::NeedlessValue(key));
         }
@@ -217,6 +222,7 @@ fn parse_word<'a>(
         return Ok(match key {
             "list" => Some(Job::List),
             "panic" => Some(Job::Panic),
+            "vmbus" => Some(Job::Vmbus),
             _ => None,
         });
     }
@@ -236,6 +242,7 @@ fn parse_word<'a>(
         }
         "hold" => options.study.hold = pair.work()?,
         "gap" => options.study.gap = pair.work()?,
+        "vmbus-version" => options.vmbus_version = Some(pair.version()?),
         "case-limit" => options.case_limit = pair.number(1, 3600, "1 to 3600")? as u32,
         "conformance" if value.is_none() => {
             return Ok(Some(Job::Conformance(Conformance::default())));
@@ -321,6 +328,16 @@ impl<'a> Pair<'a> {
         number.ok_or(self.bad(value, allowed))
     }
 
+    fn version(&self) -> Result<(u16, u16), CmdlineError<'a>> {
+        let value = self.value()?;
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let (major, minor) = value.split_once('.').filter(|(a, b)| digits(a) && digits(b)).unzip();
+        match (major.and_then(|text| text.parse().ok()), minor.and_then(|text| text.parse().ok())) {
+            (Some(major), Some(minor)) => Ok((major, minor)),
+            _ => Err(self.bad(value, "a version such as 5.3")),
+        }
+    }
+
     fn names(&self) -> Result<&'a str, CmdlineError<'a>> {
         let value = self.value()?;
         if value.split(',').any(str::is_empty) {
@@ -359,136 +376,4 @@ fn entry(word: &str) -> Option<(&str, Option<u32>)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::string::ToString;
-
-    use super::*;
-
-    #[test]
-    fn an_empty_line_runs_all_tests_with_the_documented_defaults() {
-        let options = parse("  ").unwrap();
-        assert_eq!(options, Options::default());
-        assert_eq!(options.job, Job::Tests(None));
-        assert_eq!(options.study.acquisitions, 10_000);
-    }
-
-    #[test]
-    fn every_documented_key_is_understood() {
-        let line = "log=debug console=uart apic=xapic vps=64 events study=spin,tas-enlightened \
-                    study-vps=4 acquisitions=1000000000 duration=250 hold=0 gap=1000000";
-        let options = parse(line).unwrap();
-        assert_eq!(options.log, LevelFilter::Debug);
-        assert_eq!((options.console, options.apic), (Console::Uart, Apic::Xapic));
-        assert_eq!((options.vps, options.events), (Some(64), true));
-        assert_eq!(options.job, Job::Study("spin,tas-enlightened"));
-        let study = StudyOptions {
-            vps: Some(4),
-            acquisitions: 1_000_000_000,
-            duration_ms: Some(250),
-            hold: 0,
-            gap: 1_000_000,
-        };
-        assert_eq!(options.study, study);
-    }
-
-    #[test]
-    fn tests_are_all_or_named() {
-        assert_eq!(parse("test=all").unwrap().job, Job::Tests(None));
-        assert_eq!(parse("test=a::b,c::d").unwrap().job, Job::Tests(Some("a::b,c::d")));
-        assert!(parse("test=a,,b").is_err());
-    }
-
-    #[test]
-    fn the_conformance_matrix_is_whole_or_named_or_a_rest() {
-        let cases = |line| match parse(line).unwrap().job {
-            Job::Conformance(cases) => (cases.names, cases.after),
-            other => panic!("{line}: {other:?}"),
-        };
-        assert_eq!(cases("conformance"), (None, None));
-        assert_eq!(cases("conformance=all"), (None, None));
-        assert_eq!(cases("conformance=a::b,SynIC"), (Some("a::b,SynIC"), None));
-        assert_eq!(cases("after=a::b conformance"), (None, Some("a::b")));
-        assert_eq!(parse("after=a::b test=all"), Err(CmdlineError::OtherJob("after")));
-        assert_eq!(parse("conformance after="), Err(CmdlineError::NoValue("after")));
-        assert!(parse("conformance=a,,b").is_err());
-        assert_eq!(parse("conformance list"), Err(CmdlineError::TwoJobs("list")));
-        let options = parse("conformance testdev case-limit=3").unwrap();
-        assert!(options.testdev && options.case_limit == 3);
-    }
-
-    #[test]
-    fn unknown_keys_are_named() {
-        assert_eq!(parse("quiet"), Err(CmdlineError::UnknownKey("quiet")));
-        assert_eq!(parse("Log=info"), Err(CmdlineError::UnknownKey("Log")));
-        assert_eq!(parse("=1"), Err(CmdlineError::UnknownKey("")));
-    }
-
-    #[test]
-    fn values_out_of_range_are_refused() {
-        for word in [
-            "vps=0",
-            "vps=65",
-            "vps=+4",
-            "vps=4x",
-            "vps=99999999999999999999",
-            "study-vps=0",
-            "acquisitions=0",
-            "acquisitions=1000000001",
-            "hold=1000001",
-            "gap=-1",
-            "case-limit=0",
-            "case-limit=3601",
-            "log=loud",
-            "console=vga",
-            "apic=x3apic",
-            "study=mutex",
-            "study=spin,",
-            "study=spin@",
-            "study=spin@0",
-            "study=spin@65",
-            "study=spin@2@2",
-            "study=@2",
-            "scaling=0",
-            "scaling=1000001",
-            "duration=0",
-            "duration=600001",
-        ] {
-            let error = parse(word).unwrap_err();
-            assert!(matches!(error, CmdlineError::BadValue { .. }), "{word}: {error:?}");
-        }
-    }
-
-    #[test]
-    fn values_where_none_belongs_and_the_reverse_are_refused() {
-        assert_eq!(parse("events=1"), Err(CmdlineError::NeedlessValue("events")));
-        for key in ["vps", "log", "test", "study", "hold"] {
-            assert_eq!(parse(key), Err(CmdlineError::NoValue(key)));
-        }
-        assert_eq!(parse("log="), Err(CmdlineError::NoValue("log")));
-    }
-
-    #[test]
-    fn each_lock_of_a_study_may_have_its_own_number_of_processors() {
-        let Job::Study(list) = parse("study=spin@2,tas,tas-enlightened@64").unwrap().job else {
-            panic!("a study")
-        };
-        let found: std::vec::Vec<_> = entries(list).collect();
-        assert_eq!(found, [("spin", Some(2)), ("tas", None), ("tas-enlightened", Some(64))]);
-    }
-
-    #[test]
-    fn jobs_exclude_one_another() {
-        assert_eq!(parse("list test=all"), Err(CmdlineError::TwoJobs("test")));
-        assert_eq!(parse("panic list"), Err(CmdlineError::TwoJobs("list")));
-        assert_eq!(parse("panic events").unwrap().job, Job::Panic);
-        assert_eq!(parse("study=spin list"), Err(CmdlineError::TwoJobs("list")));
-    }
-
-    #[test]
-    fn an_error_says_what_failed_on_what_and_what_to_do() {
-        assert_eq!(
-            parse("vps=65").unwrap_err().to_string(),
-            "cannot use the kernel's command line: `65` is not a value for `vps`; use 1 to 64"
-        );
-    }
-}
+mod tests;

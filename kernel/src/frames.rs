@@ -4,7 +4,7 @@
 //! may cost an exit under a hypervisor. So each range of RAM keeps a mark: frames from the mark on were
 //! never handed out and have no valid bit yet.
 //!
-//! *Practice.* An allocation takes the frame at the mark; only when the marks have reached their ends are
+//! *Practice.* An allocation takes the frames at the mark; only when the marks have reached their ends are
 //! the bits searched for frames that came back.
 
 use crate::PAGE_SIZE;
@@ -75,12 +75,16 @@ impl<'a> FrameAllocator<'a> {
 
     /// Hands out a frame and gives its address. Its content is whatever it is.
     pub fn allocate(&mut self) -> Option<u64> {
-        self.allocate_contiguous(1, 1).or_else(|| self.reuse())
+        self.allocate_contiguous(1, 1)
     }
 
-    /// Hands out `count` frames in a row that were never handed out before. The address of the first
-    /// is a multiple of `align_frames` frames (a power of two).
+    /// Hands out `count` frames in a row. The address of the first is a multiple of `align_frames`
+    /// frames (a power of two).
     pub fn allocate_contiguous(&mut self, count: u64, align_frames: u64) -> Option<u64> {
+        self.take_new(count, align_frames).or_else(|| self.reuse(count, align_frames))
+    }
+
+    fn take_new(&mut self, count: u64, align_frames: u64) -> Option<u64> {
         for index in 0..self.extents.len() {
             let extent = self.extents[index];
             let next = extent.first + extent.marked;
@@ -105,14 +109,36 @@ impl<'a> FrameAllocator<'a> {
         None
     }
 
-    fn reuse(&mut self) -> Option<u64> {
-        let index = self.extents.iter().position(|extent| extent.returned > 0)?;
+    fn reuse(&mut self, count: u64, align_frames: u64) -> Option<u64> {
+        (0..self.extents.len()).find_map(|index| self.reuse_of(index, count, align_frames))
+    }
+
+    /// Frames in a row that came back to the extent `index`.
+    fn reuse_of(&mut self, index: usize, count: u64, align_frames: u64) -> Option<u64> {
         let extent = self.extents[index];
-        let bit = (extent.bit..extent.bit + extent.marked).find(|&bit| !self.get(bit))?;
-        self.set(bit, true);
-        self.extents[index].returned -= 1;
-        self.free -= 1;
-        Some((extent.first + (bit - extent.bit)) * PAGE_SIZE)
+        if count == 0 || extent.returned < count {
+            return None;
+        }
+        let mut start = 0;
+        for offset in 0..extent.marked {
+            if self.get(extent.bit + offset) {
+                start = offset + 1;
+                continue;
+            }
+            // The first frame of the run that may be the first handed out.
+            let first = (extent.first + start).checked_next_multiple_of(align_frames)?;
+            let from = first - extent.first;
+            if offset + 1 < from + count {
+                continue;
+            }
+            for offset in from..from + count {
+                self.set(extent.bit + offset, true);
+            }
+            self.extents[index].returned -= count;
+            self.free -= count;
+            return Some(first * PAGE_SIZE);
+        }
+        None
     }
 
     /// Takes the frame at `address` back.
@@ -207,6 +233,24 @@ mod tests {
         let rest: HashSet<_> = std::iter::from_fn(|| frames.allocate()).collect();
         assert_eq!(rest.len(), 17);
         assert!(rest.contains(&0x1000));
+    }
+
+    #[test]
+    fn a_run_that_came_back_is_handed_out_again_and_a_shorter_one_is_not() {
+        let mut bits = [u64::MAX; 1];
+        let mut frames = FrameAllocator::new(&[Range::new(0x1000, 0xA000)], &mut bits);
+        let all: Vec<_> = std::iter::from_fn(|| frames.allocate()).collect();
+        assert_eq!((all[0], all.len()), (0x1000, 10));
+        for at in [0x2000, 0x3000, 0x5000, 0x6000, 0x7000, 0x8000] {
+            frames.free(at).unwrap();
+        }
+        assert_eq!(frames.allocate_contiguous(5, 1), None);
+        assert_eq!(frames.allocate_contiguous(2, 4), None, "0x4000 is in use, 0x8000 the last");
+        assert_eq!(frames.allocate_contiguous(3, 2), Some(0x6000));
+        assert_eq!(frames.allocate_contiguous(2, 1), Some(0x2000));
+        assert_eq!(frames.free_frames(), 1);
+        assert_eq!(frames.allocate(), Some(0x5000));
+        assert_eq!(frames.allocate(), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+mod bus;
 mod conformance;
 mod guest_tests;
 mod machine;

@@ -8,7 +8,7 @@ use kernel::fixed::Text;
 use crate::machine::boot::Machine;
 use crate::machine::cpu::CPU;
 use crate::machine::{apic, console, exit, hyperv, idle, ipi, memory, shootdown, vp};
-use crate::{conformance, guest_tests, scaling, study};
+use crate::{bus, conformance, guest_tests, scaling, study};
 
 /// Does the job and ends.
 pub(crate) fn main(machine: &'static Machine) -> ! {
@@ -19,6 +19,7 @@ pub(crate) fn main(machine: &'static Machine) -> ! {
         Job::Panic => panic!("as asked for on the command line, with {} VPs", vp::online().count()),
         Job::Tests(names) => guest_tests::run(names),
         Job::Conformance(cases) => conformance::run(&cases, machine.options.case_limit),
+        Job::Vmbus => bus::run(machine.options.vmbus_version),
         Job::Study(locks) => study::run(locks, &machine.options.study),
         Job::Scaling(amount) => scaling::run(amount),
     };

@@ -86,6 +86,12 @@ pub(crate) fn idle_unless(ready: impl Fn() -> bool) -> bool {
     rest.is_some()
 }
 
+/// Halts this processor until [`wake`] or any interrupt, unless `ready`. Unlike the guest idle state, `hlt` costs one
+/// visit to the hypervisor, whoever serves that state.
+pub(crate) fn halt_unless(ready: impl Fn() -> bool) {
+    interrupts::without_interrupts(|| idle_unless_masked(&ready, cpu::wait_for_interrupt));
+}
+
 /// With interrupts off: makes known that this processor idles, looks, idles by `rest`.
 fn idle_unless_masked(ready: &impl Fn() -> bool, rest: fn()) {
     let index = vp::current_index() as usize;

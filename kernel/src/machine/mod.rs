@@ -30,5 +30,6 @@ pub(crate) mod symbols;
 pub(crate) mod synic;
 pub(crate) mod timer;
 mod trampoline;
+pub(crate) mod vmbus;
 pub(crate) mod vp;
 pub(crate) mod watchdog;

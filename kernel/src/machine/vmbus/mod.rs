@@ -1,0 +1,71 @@
+//! VMBus on this machine: what `vsc-drivers` needs of the kernel, the interrupt that serves the bus, and tasks.
+//!
+//! - [`hal`]: memory, calls, time
+//! - [`alarm`]: tasks that are woken at a time
+//! - [`tasks`]: polls futures; a processor without anything to do halts
+//!
+//! The bus's source interrupts whichever processor a channel is bound to; the handler copies messages and flags to the
+//! bus, which wakes tasks.
+
+mod alarm;
+mod hal;
+pub(crate) mod tasks;
+
+pub(crate) use hal::KernelHal;
+
+use hv_abi::cpuid::Privileges;
+use hv_abi::vmbus::{VMBUS_MESSAGE_SINT, VMBUS_MESSAGE_TYPE};
+use hv_enlightenments::synic::Sint;
+use spin::Once;
+use vsc_drivers::{BusOptions, Vmbus};
+
+use super::{hyperv, jobs, synic};
+
+/// The bus of this machine.
+pub(crate) type Bus = Vmbus<KernelHal>;
+
+/// The source of the bus's messages and of all signals.
+const SINT: Sint = Sint::new(VMBUS_MESSAGE_SINT).unwrap();
+/// What a hypervisor must offer for a bus.
+const NEEDED: Privileges = Privileges::HYPERCALL
+    .union(Privileges::SYNIC)
+    .union(Privileges::POST_MESSAGES)
+    .union(Privileges::SIGNAL_EVENTS);
+
+static BUS: Once<Bus> = Once::new();
+
+/// The bus, or why there can be none. It is connected to the host by [`Vmbus::connect`]. Once, on the boot processor;
+/// later calls give the same bus, whatever their options.
+pub(crate) fn bus(options: BusOptions) -> Result<&'static Bus, &'static str> {
+    if let Some(bus) = BUS.get() {
+        return Ok(bus);
+    }
+    let hv = hyperv::interface().ok_or("no Hyper-V interface")?;
+    if !hv.privileges().contains(NEEDED) {
+        return Err("the hypervisor does not let its guests post messages and signal events");
+    }
+    if hyperv::calls().is_none() || synic::current().is_none() {
+        return Err("hypercalls or the SynIC are not enabled");
+    }
+    let bus = BUS.call_once(|| Vmbus::new(KernelHal::new(), options));
+    jobs::run_on_all(|_| {
+        if let Err(error) = synic::connect(SINT, on_interrupt) {
+            log::warn!("no interrupts of VMBus on vp{}: {error}", super::vp::current_index());
+        }
+    });
+    Ok(bus)
+}
+
+/// A message or a flag has come for the processor that runs this.
+fn on_interrupt(sint: Sint) {
+    let (Some(bus), Some(synic)) = (BUS.get(), synic::current()) else { return };
+    synic.pages().flags.take(sint, |flag| bus.on_event(flag));
+    while let Some(message) = synic.take_message(sint) {
+        // A malformed one has been counted as lost by whoever waits for it: there is an answer missing.
+        if let Ok(message) = message
+            && message.message_type().0 == VMBUS_MESSAGE_TYPE
+        {
+            bus.on_message(message.payload());
+        }
+    }
+}
