@@ -1,12 +1,14 @@
-//! Disks: what keeps their bytes, who moves these, and the SCSI commands that a guest asks for them by.
+//! Disks: what keeps their bytes, who moves these, and the SCSI disks that guests see.
 //!
 //! - [`disk`]: what a disk is; [`buffer`]: the memory of a request; [`request`]: what can be asked
 //! - [`mod@file`], [`overlay`], [`memory`], [`faulty`]: disks
 //! - [`engine`]: requests that nobody waits for
+//! - [`scsi`]: the commands of a disk; [`unit`], [`controller`]: disks as a guest finds them
 //!
 //! Nothing here knows VMBus.
 
 pub mod buffer;
+pub mod controller;
 pub mod disk;
 pub mod engine;
 pub mod faulty;
@@ -14,6 +16,8 @@ pub mod file;
 pub mod memory;
 pub mod overlay;
 pub mod request;
+pub mod scsi;
 mod syscalls;
 #[cfg(test)]
 mod test_folder;
+pub mod unit;
