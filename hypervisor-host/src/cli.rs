@@ -10,7 +10,9 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::check::{self, KVM_DEVICE};
-use crate::config::{CpuList, MachineConfig, ModuleFile, Policy, RamSize, SpinThreshold, VpCount};
+use crate::config::{
+    CpuList, MachineConfig, ModuleFile, NewestVmbus, Policy, RamSize, SpinThreshold, VpCount,
+};
 use crate::control;
 use crate::control::command::CtlArgs;
 use crate::emulated::Output;
@@ -131,6 +133,13 @@ struct RunArgs {
     /// Parts to offer that are left out by default: tsc-invariant, and apic-access as a recommendation
     #[arg(long, value_name = "NAME,…", value_parser = Offered::parse_list, conflicts_with = "hv_only")]
     hv_enable: Option<Offered>,
+    /// Whether the machine has a VMBus, the bus of synthetic devices. Without the option it has one where the guest is offered a
+    /// SynIC with messages and events
+    #[arg(long, value_enum)]
+    vmbus: Option<Switch>,
+    /// The newest version of VMBus that a guest may have
+    #[arg(long, value_name = "X.Y", default_value_t, allow_hyphen_values = true)]
+    vmbus_version: NewestVmbus,
     /// Write counts of everything to this file, as JSON, whatever way the machine ends
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -192,6 +201,8 @@ impl RunArgs {
                 let less = self.hv_disable.unwrap_or(Offered::NONE);
                 Offered::default().union(more).difference(less)
             }),
+            vmbus: self.vmbus.map(|vmbus| vmbus == Switch::On),
+            vmbus_newest: self.vmbus_version,
             report: self.report,
             timeout: self.timeout,
             test_devices: self.test_devices,
@@ -351,6 +362,16 @@ mod tests {
     }
 
     #[test]
+    fn a_vmbus_is_there_where_the_guest_can_use_it() {
+        let config = |arguments: &[&str]| parse(&[&["--kernel", "k"], arguments].concat()).unwrap();
+        assert!(config(&[]).has_vmbus() && config(&["--vmbus", "on"]).has_vmbus());
+        assert!(!config(&["--vmbus", "off"]).has_vmbus());
+        assert!(!config(&["--hyperv", "off"]).has_vmbus());
+        assert!(!config(&["--hv-disable", "post-messages"]).has_vmbus());
+        assert!(!config(&["--hv-disable", "synic", "--vmbus", "on"]).has_vmbus());
+    }
+
+    #[test]
     fn wrong_arguments_give_one_sentence() {
         for (arguments, part) in [
             (&["--kernel", "k", "--vps", "65"][..], "number from 1 to 64"),
@@ -359,6 +380,7 @@ mod tests {
             (&["--kernel", "k", "--timeout", "inf"], "number of seconds"),
             (&["--kernel", "k", "--frobnicate"], "--frobnicate"),
             (&["--kernel", "k", "--hv-disable", "bogus"], "cluster-ipi"),
+            (&["--kernel", "k", "--vmbus-version", "7.0"], "6.0, 5.3"),
             (&[], "--kernel"),
             (&["--kernel", "k", "--policy", "sleep"], "park"),
         ] {

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use hv_abi::cpuid::HV_SPIN_WAIT_NEVER_NOTIFY;
+use hv_abi::cpuid::{HV_SPIN_WAIT_NEVER_NOTIFY, Privileges};
+use hv_abi::vmbus::version::VmbusVersion;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -53,6 +54,10 @@ pub struct MachineConfig {
     pub hyperv: bool,
     /// The parts of that interface that the guest is offered, as far as KVM has them.
     pub offered: Offered,
+    /// Whether the machine has a VMBus. `None`: where the guest is offered what that takes.
+    pub vmbus: Option<bool>,
+    /// The newest version of VMBus that a guest may have.
+    pub vmbus_newest: NewestVmbus,
     /// Where the report goes.
     pub report: Option<PathBuf>,
     /// The machine is ended after this long.
@@ -67,6 +72,52 @@ pub struct MachineConfig {
     pub verbose: bool,
     /// The KVM device.
     pub kvm_device: PathBuf,
+}
+
+impl MachineConfig {
+    /// Whether the guest is offered what VMBus takes: hypercalls, and messages and events by its SynIC.
+    pub fn can_have_vmbus(&self) -> bool {
+        let needed = Privileges::HYPERCALL
+            .union(Privileges::SYNIC)
+            .union(Privileges::POST_MESSAGES)
+            .union(Privileges::SIGNAL_EVENTS);
+        self.hyperv && self.offered.privileges.contains(needed)
+    }
+
+    /// Whether the machine has a VMBus.
+    pub fn has_vmbus(&self) -> bool {
+        self.vmbus.unwrap_or(true) && self.can_have_vmbus()
+    }
+}
+
+/// A version of VMBus, as a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewestVmbus(pub VmbusVersion);
+
+impl Default for NewestVmbus {
+    fn default() -> Self {
+        Self(VmbusVersion::ALL[0])
+    }
+}
+
+impl fmt::Display for NewestVmbus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for NewestVmbus {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let known = VmbusVersion::ALL.into_iter().find(|version| version.to_string() == text);
+        known.map(Self).ok_or_else(|| ConfigError::VmbusVersion(text.into()))
+    }
+}
+
+/// Versions as a person reads them, newest first.
+fn vmbus_versions() -> String {
+    VmbusVersion::ALL.map(|version| version.to_string()).join(", ")
 }
 
 /// A file for a Multiboot kernel.
@@ -294,6 +345,9 @@ pub enum ConfigError {
     /// Not a list of processors.
     #[error("{0:?} is no list of processors; name each once, such as 0-1 or 0,2")]
     CpuSyntax(String),
+    /// Not a version of VMBus.
+    #[error("{0:?} is no version of VMBus; give one of {known}", known = vmbus_versions())]
+    VmbusVersion(String),
     /// Not a threshold.
     #[error("{0:?} is no spin threshold; give a number from 1 to 4294967294, or never")]
     SpinThreshold(String),
@@ -376,6 +430,16 @@ mod tests {
     }
 
     #[test]
+    fn versions_of_vmbus_are_those_that_there_are() {
+        assert_eq!("5.3".parse(), Ok(NewestVmbus(VmbusVersion::V5_3)));
+        assert_eq!("0.13".parse(), Ok(NewestVmbus(VmbusVersion::V0_13)));
+        assert_eq!(NewestVmbus::default().to_string(), "6.0");
+        for text in ["", "5", "5.4", "5.3.1", "05.3", "v5.3", "-1", "327683", "99999999999.0"] {
+            assert!(text.parse::<NewestVmbus>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn every_error_says_what_to_do() {
         let errors = [
             "0".parse::<VpCount>().unwrap_err(),
@@ -385,6 +449,7 @@ mod tests {
             ram("4194305").unwrap_err(),
             "x".parse::<CpuList>().unwrap_err(),
             "x".parse::<SpinThreshold>().unwrap_err(),
+            "5".parse::<NewestVmbus>().unwrap_err(),
         ];
         for error in errors {
             let text = error.to_string();

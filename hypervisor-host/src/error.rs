@@ -63,6 +63,11 @@ pub enum HostError {
     /// KVM is not there, or not enough.
     #[error(transparent)]
     Check(#[from] CheckError),
+    /// VMBus is asked for, and not what it takes.
+    #[error(
+        "a guest without hypercalls, SynIC, messages and events has no VMBus; offer them (--hyperv, --hv-disable, --hv-only), or give --vmbus off"
+    )]
+    NoVmbus,
     /// The machine.
     #[error(transparent)]
     Partition(#[from] PartitionError),

@@ -40,6 +40,9 @@ use crate::vsp::ic::Components;
 pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError> {
     check_cpus(&config.cpus)?;
     check_memory(config.ram.bytes(), host_memory::total_bytes())?;
+    if config.vmbus == Some(true) && !config.can_have_vmbus() {
+        return Err(HostError::NoVmbus);
+    }
     let (ram, boot) = load(config)?;
     let control = config.control.as_deref().map(ControlSocket::bind).transpose()?;
     let report_file =
@@ -93,7 +96,7 @@ fn load(config: &MachineConfig) -> Result<(GuestRam, Boot), HostError> {
     let modules = config.modules.iter().map(open_module).collect::<Result<Vec<_>, _>>()?;
     let ram = GuestRam::new(config.ram)?;
     let memory = ram.guest();
-    let rsdp = acpi::write_tables(memory, config.vps.get())?;
+    let rsdp = acpi::write_tables(memory, config.vps.get(), config.has_vmbus())?;
     let payload =
         Payload { initrd: initrd.as_ref(), modules: &modules, command_line: &config.cmdline };
     let boot = loader::load(memory, &image, payload, rsdp, config.boot)?;
@@ -126,13 +129,17 @@ fn finish(config: &MachineConfig, running: Running, boot: Boot) -> Report {
     if !all_back {
         say(config, || "a VP did not stop; its last counts may be missing".into());
     }
+    let busy = shared.vmbus.as_ref().map(|vmbus| vmbus.stop()).unwrap_or_default();
+    for device in &busy {
+        say(config, || format!("the device {device} did not stop"));
+    }
     let outcome = outcome(&shared.ending).after_crash(!shared.crashes.told().is_empty());
     let host_ranges: Vec<Range<u64>> = ram.host_ranges().collect();
     let memory = host_memory::measure(&host_ranges, config.ram.bytes())
         .unwrap_or(MemoryReport { ram_bytes: config.ram.bytes(), ..Default::default() });
     let report = Report::new(&shared, &outcome, machine_report(config, boot), memory);
-    if !all_back {
-        // A thread that is still in the guest keeps the machine; so its RAM must stay too.
+    if !all_back || !busy.is_empty() {
+        // A thread that is still at work keeps the machine; so its RAM must stay too.
         std::mem::forget(ram);
     }
     report

@@ -12,6 +12,7 @@ use crate::hyperv::crash::CrashReport;
 use crate::outcome::{Outcome, Reason};
 use crate::partition::shared::{Shared, nanoseconds_since};
 use crate::stats::{IdleEnd, Site, SpinAnswer, SpinSites, VpStats, exits_by_reason, lock};
+use crate::vmbus::VmbusReport;
 
 /// Most places in the guest that a report names for each VP and for the machine.
 const TOP_SITES: usize = 16;
@@ -45,6 +46,9 @@ pub struct Report {
     /// Crashes that the guest told by the Hyper-V crash registers, at most 8.
     #[serde(default)]
     pub crashes: Vec<CrashReport>,
+    /// VMBus; `null` if the machine has none.
+    #[serde(default)]
+    pub vmbus: Option<VmbusReport>,
     /// Each VP.
     pub vps: Vec<VpReport>,
     /// Snapshots, in the order in which the guest asked for them.
@@ -263,6 +267,7 @@ impl Report {
             long_spins: long_spins(&shared.vps, &sites),
             idle: IdleReport::of(&shared.vps),
             crashes: shared.crashes.told(),
+            vmbus: shared.vmbus.as_ref().map(|vmbus| vmbus.report()),
             vps: (0..).zip(shared.vps.iter()).map(|it| vp_report(shared, &machine, it)).collect(),
             machine,
             marks: marks.kept,
@@ -318,6 +323,7 @@ mod tests {
             test_memory: None,
             kicks: Arc::new(VpKicks::new(2)),
             hyperv: None,
+            vmbus: None,
             vps: Arc::from(vec![VpStats::default(), VpStats::default()]),
             kernel_stats: Vec::new(),
             kernel_vm_stats: None,

@@ -309,6 +309,28 @@ fn unknown_options_and_values() {
 }
 
 #[test]
+fn versions_of_vmbus_that_there_are_not() {
+    for version in ["", "5", "5.4", "6.1", "-1", "5.3.0", "newest", "99999999999.1"] {
+        let parts = ["version of VMBus", "6.0, 5.3, 5.2", "0.13"];
+        check_options_refused("vmbus", &["--vmbus-version", version], &parts);
+    }
+    check_options_refused("vmbus", &["--vmbus", "maybe"], &["--vmbus"]);
+}
+
+#[test]
+fn a_vmbus_without_what_it_takes() {
+    for options in [
+        &["--hyperv", "off"][..],
+        &["--hv-disable", "synic"],
+        &["--hv-disable", "post-messages,cluster-ipi"],
+        &["--hv-only", "hypercall,synic,post-messages"],
+    ] {
+        let options = [&["--vmbus", "on"], options].concat();
+        check_options_refused("no-vmbus", &options, &["no VMBus", "--vmbus off"]);
+    }
+}
+
+#[test]
 fn a_reader_that_is_gone_changes_no_exit_code() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

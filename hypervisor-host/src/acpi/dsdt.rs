@@ -1,4 +1,4 @@
-//! The DSDT (§5.2.11.1): soft-off, the processors, COM1 and VMBus.
+//! The DSDT (§5.2.11.1): soft-off, the processors, COM1 and, where there is one, VMBus.
 //!
 //! What Linux needs of VMBus (`drivers/hv/vmbus_drv.c`): a device whose hardware id is `VMBUS`, with
 //! resources of its own, below a device whose address window the VMBus drivers may use for MMIO. Its
@@ -24,10 +24,10 @@ const WORKING: u8 = 0x0F;
 const UART_PORTS: u8 = 8;
 
 /// The table for processors with the ids 0 to `vps - 1`.
-pub(super) fn bytes(vps: u32) -> Vec<u8> {
+pub(super) fn bytes(vps: u32, vmbus: bool) -> Vec<u8> {
     let mut table = Sdt::new(*b"DSDT", HEADER_BYTES, REVISION, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     table.append_slice(&to_bytes(&soft_off()));
-    table.append_slice(&system_bus(vps));
+    table.append_slice(&system_bus(vps, vmbus));
     table.as_slice().to_vec()
 }
 
@@ -40,10 +40,10 @@ fn soft_off() -> Name {
 const ZERO: u8 = 0;
 
 /// `\_SB`: everything else.
-fn system_bus(vps: u32) -> Vec<u8> {
+fn system_bus(vps: u32, has_vmbus: bool) -> Vec<u8> {
     let mut devices: Vec<Raw> = (0..vps).map(processor).collect();
     devices.push(com1());
-    devices.push(vmbus());
+    devices.extend(has_vmbus.then(vmbus));
     let devices: Vec<&dyn Aml> = devices.iter().map(|device| device as &dyn Aml).collect();
     to_bytes(&Scope::new(Path::new("_SB_"), devices))
 }

@@ -43,18 +43,19 @@ pub enum AcpiError {
     NoRam(u64),
 }
 
-/// Writes the tables for `vps` virtual processors, whose APIC ids are 0 to `vps - 1`.
+/// Writes the tables for `vps` virtual processors, whose APIC ids are 0 to `vps - 1`, of a machine with or without VMBus.
 ///
 /// Returns where the RSDP lies.
 pub fn write_tables<M: GuestMemoryBackend>(
     memory: &M,
     vps: u32,
+    vmbus: bool,
 ) -> Result<GuestAddress, AcpiError> {
     if vps == 0 || vps > layout::MAX_VPS {
         return Err(AcpiError::VpCount(vps));
     }
     let mut area = Area::after_rsdp();
-    let dsdt = area.add(memory, &dsdt::bytes(vps))?;
+    let dsdt = area.add(memory, &dsdt::bytes(vps, vmbus))?;
     let fadt = area.add(memory, &fadt::bytes(dsdt))?;
     let madt = area.add(memory, &madt::bytes(vps))?;
     let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);

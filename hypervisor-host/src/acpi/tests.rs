@@ -45,7 +45,7 @@ struct Tables {
 /// Writes the tables for `vps` processors and follows the pointers from the RSDP.
 fn tables(vps: u32) -> Tables {
     let memory = memory();
-    let rsdp = write_tables(&memory, vps).unwrap();
+    let rsdp = write_tables(&memory, vps, true).unwrap();
     assert_eq!(rsdp.0, 0xE_0000);
     let rsdp = bytes(&memory, rsdp.0, 36);
     assert_eq!(&rsdp[..8], b"RSD PTR ");
@@ -78,7 +78,7 @@ fn every_table_is_whole_for_any_number_of_processors() {
 #[test]
 fn tables_do_not_overlap() {
     let memory = memory();
-    write_tables(&memory, 64).unwrap();
+    write_tables(&memory, 64, true).unwrap();
     let xsdt_address = u64_at(&bytes(&memory, 0xE_0000, 36), 24);
     let xsdt = table(&memory, xsdt_address, b"XSDT");
     let fadt_address = u64_at(&xsdt, 36);
@@ -152,6 +152,14 @@ fn com1_has_its_ports_and_interrupt() {
 }
 
 #[test]
+fn a_machine_without_vmbus_has_no_such_device() {
+    let dsdt = super::dsdt::bytes(2, false);
+    assert_eq!(count(&dsdt, b"VMBUS"), 0);
+    assert_eq!(count(&dsdt, b"VMOD"), 0);
+    assert_eq!(count(&dsdt, b"COM1"), 1);
+}
+
+#[test]
 fn vmbus_lies_in_a_module_with_an_mmio_window() {
     let dsdt = tables(1).dsdt;
     // DWord address space, 23 bytes: memory, produced, fixed both ends; not cached, read-write;
@@ -169,7 +177,7 @@ fn vmbus_lies_in_a_module_with_an_mmio_window() {
 #[test]
 fn the_reset_entry_of_a_bios_writes_the_reset_register() {
     let memory = memory();
-    write_tables(&memory, 1).unwrap();
+    write_tables(&memory, 1, true).unwrap();
     // Intel SDM 2: MOV DX, imm16 is BA; MOV AL, imm8 is B0; OUT DX, AL is EE; HLT is F4; JMP rel8 is EB.
     let code = [0xBA, 0x02, 0x06, 0xB0, 0x01, 0xEE, 0xF4, 0xEB, 0xFD];
     assert_eq!(bytes(&memory, 0xF_FFF0, 9), code);
@@ -178,12 +186,12 @@ fn the_reset_entry_of_a_bios_writes_the_reset_register() {
 #[test]
 fn a_number_of_processors_out_of_range_is_refused() {
     for vps in [0, 65, u32::MAX] {
-        assert_eq!(write_tables(&memory(), vps), Err(AcpiError::VpCount(vps)));
+        assert_eq!(write_tables(&memory(), vps, true), Err(AcpiError::VpCount(vps)));
     }
 }
 
 #[test]
 fn a_guest_without_ram_for_the_tables_is_refused() {
     let little = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0xE_0000)]).unwrap();
-    assert!(matches!(write_tables(&little, 1), Err(AcpiError::NoRam(_))));
+    assert!(matches!(write_tables(&little, 1, true), Err(AcpiError::NoRam(_))));
 }

@@ -48,12 +48,14 @@ use crate::emulated::{Output, PortBus};
 use crate::hyperv::crash::Crashes;
 use crate::hyperv::hypercall_page::TrapInstruction;
 use crate::hyperv::kvm::{EngineConfig, KvmEngine};
+use crate::hyperv::synic::Synic;
 use crate::hyperv::{HypervInterface, KvmFailure, cpuid as hyperv_cpuid};
 use crate::layout::{COM1_IRQ, COM1_PORT, KVM_IDENTITY_MAP_ADDRESS, KVM_TSS_ADDRESS};
 use crate::loader::Boot;
 use crate::outcome::Ending;
 use crate::stats::VpStats;
 use crate::stats::kvm::KvmStats;
+use crate::vmbus::{ServerOptions, StartError, VmbusServer};
 
 /// A machine could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,9 @@ pub enum PartitionError {
         /// Why.
         error: io::Error,
     },
+    /// The bus of synthetic devices.
+    #[error("cannot build the machine: {0}; look at the limits of this process")]
+    Vmbus(#[from] StartError),
     /// Boot data does not fit.
     #[error("cannot write boot data into guest RAM: {0}; give more by --memory")]
     Memory(#[from] GuestMemoryError),
@@ -121,6 +126,10 @@ impl Partition {
         if let Some(hyperv) = &hyperv {
             hyperv.prepare_machine(&vm)?;
         }
+        let vmbus = match &hyperv {
+            Some(hyperv) if config.has_vmbus() => Some(vmbus(config, hyperv.synic(), ram.guest())?),
+            _ => None,
+        };
         ram.attach(&vm).map_err(KvmFailure::of("KVM_SET_USER_MEMORY_REGION"))?;
 
         let count = config.vps.get();
@@ -156,6 +165,7 @@ impl Partition {
             test_memory: config.test_devices.then(TestMemory::default),
             kicks,
             hyperv,
+            vmbus,
             kernel_stats: if kernel_stats.len() == vps.len() { kernel_stats } else { Vec::new() },
             kernel_vm_stats: KvmStats::open(&vm),
             vps: stats,
@@ -164,6 +174,11 @@ impl Partition {
         });
         let vps = (0..).zip(vps).map(|(index, vp)| (vp, config.cpus.for_vp(index))).collect();
         Ok(Self { vps, shared, uart_input, vm, ram })
+    }
+
+    /// The bus of synthetic devices, if the machine has one.
+    pub fn vmbus(&self) -> Option<&Arc<VmbusServer>> {
+        self.shared.vmbus.as_ref()
     }
 
     /// Starts all VPs.
@@ -226,6 +241,17 @@ fn hyperv_interface(
     };
     let engine = KvmEngine::new(kvm, config)?;
     Ok(Some(Arc::new(engine)))
+}
+
+/// The bus of synthetic devices, still without any.
+fn vmbus(
+    config: &MachineConfig,
+    synic: &Arc<Synic>,
+    memory: &GuestMemoryMmap,
+) -> Result<Arc<VmbusServer>, PartitionError> {
+    let newest = config.vmbus_newest.0;
+    let options = ServerOptions { vps: config.vps.get(), newest, verbose: config.verbose };
+    Ok(VmbusServer::new(synic.clone(), memory.clone(), options)?)
 }
 
 /// A machine with interrupt controllers and timers, but neither RAM nor VPs.

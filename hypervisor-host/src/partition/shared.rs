@@ -14,6 +14,7 @@ use crate::partition::kick::VpKicks;
 use crate::report::{AnswerReport, IdleReport, MarkReport};
 use crate::stats::kvm::KvmStats;
 use crate::stats::{VpStats, exits_by_reason, lock};
+use crate::vmbus::VmbusServer;
 
 /// Most marks that are kept; a guest that makes more loses the later ones.
 pub const MAX_MARKS: usize = 1024;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub kicks: Arc<VpKicks>,
     /// The Hyper-V interface, if the guest has one.
     pub hyperv: Option<Arc<dyn HypervInterface>>,
+    /// The bus of synthetic devices, if the machine has one.
+    pub vmbus: Option<Arc<VmbusServer>>,
     /// Counters by VP.
     pub vps: Arc<[VpStats]>,
     /// The kernel's counters by VP; empty where it has none.

@@ -72,6 +72,8 @@ fn run_image(image: &[u8], boot: BootProtocolChoice, machine: Machine) -> Ran {
         boot,
         hyperv: machine.hyperv,
         offered: machine.offered,
+        vmbus: None,
+        vmbus_newest: Default::default(),
         report: None,
         timeout: Some(machine.timeout),
         test_devices: machine.test_devices,

@@ -232,8 +232,8 @@ impl HostChannel {
         Ok(self.sender.free_bytes()?)
     }
 
-    /// Has the guest signal once there are `bytes` of room. Tells whether there is room after all, so that there is nothing to
-    /// wait for.
+    /// Has the guest signal once there are `bytes` of room, until [`Self::wait_room`] is used. Tells whether there is room
+    /// after all, so that there is nothing to wait for.
     ///
     /// # Errors
     /// The guest broke the ring.
@@ -300,9 +300,12 @@ impl HostChannel {
             return Ok(wake);
         }
         if self.sender.await_room(bytes)? {
+            self.sender.stop_awaiting();
             return Ok(Wake::Guest);
         }
-        wait::sleep(&self.link, others, timeout, &mut self.polled)
+        let woken = wait::sleep(&self.link, others, timeout, &mut self.polled);
+        self.sender.stop_awaiting();
+        woken
     }
 
     /// Tells the guest what was taken from its ring. Happens by itself when the ring is found empty, and in [`Self::wait`].
