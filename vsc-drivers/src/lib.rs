@@ -12,6 +12,7 @@ pub mod channel;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod hal;
+pub mod ic;
 pub mod netvsc;
 pub mod registry;
 pub mod storvsc;
