@@ -17,6 +17,8 @@ pub mod netvsc;
 pub mod registry;
 pub mod storvsc;
 pub mod task;
+#[cfg(test)]
+mod testing;
 
 pub use bus::{
     BusCounts, BusError, BusOptions, Change, ChannelError, ChannelId, Offer, Request, Vmbus,

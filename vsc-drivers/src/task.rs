@@ -11,4 +11,4 @@ mod time;
 pub(crate) use bell::Bell;
 pub use block_on::block_on;
 pub use both::both;
-pub use time::{Elapsed, sleep_until, within};
+pub use time::{Elapsed, by, sleep_until, within};

@@ -44,7 +44,8 @@ impl<H: Hal> Vmbus<H> {
                     state.connection = Connection::Connected(contact);
                 });
                 let message = MessageHeader::new(MessageType::REQUESTOFFERS);
-                let posted = shared.post(messages, message.as_bytes(), Retry::Any).await;
+                let deadline = shared.time_limit();
+                let posted = shared.post(messages, message.as_bytes(), Retry::Any, deadline).await;
                 posted.map_err(BusError::Post)?;
                 attempt.succeed();
                 return Ok(version);
@@ -140,7 +141,9 @@ impl<H: Hal> Shared<H> {
     async fn ask_to_unload(&self, contact: Contact, message: &[u8]) -> Result<(), BusError> {
         // Only then there is an answer (OpenVMM, `vmbus_server`).
         if contact.version < VmbusVersion::V1_1 {
-            return self.post(contact.messages, message, Retry::Any).await.map_err(BusError::Post);
+            let deadline = self.time_limit();
+            let posted = self.post(contact.messages, message, Retry::Any, deadline).await;
+            return posted.map_err(BusError::Post);
         }
         self.request_by(contact.messages, Retry::Any, Expected::Unloaded, [message]).await?;
         Ok(())

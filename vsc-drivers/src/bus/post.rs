@@ -34,14 +34,19 @@ impl Retry {
 }
 
 impl<H: Hal> Shared<H> {
-    /// Posts a message to `connection`.
+    /// When somebody who begins to wait now has waited for long enough.
+    pub(super) fn time_limit(&self) -> u64 {
+        self.hal.now_100ns().saturating_add(self.options.time_limit_100ns)
+    }
+
+    /// Posts a message to `connection`, again and again until `deadline` if need be.
     pub(super) async fn post(
         &self,
         connection: u32,
         message: &[u8],
         retry: Retry,
+        deadline: u64,
     ) -> Result<(), HvError> {
-        let give_up = self.hal.now_100ns().saturating_add(self.options.time_limit_100ns);
         let mut delay = FIRST_DELAY_100NS;
         let mut attempt = 1;
         loop {
@@ -49,11 +54,11 @@ impl<H: Hal> Shared<H> {
                 return Ok(());
             };
             let now = self.hal.now_100ns();
-            if !retry.worth(error) || attempt == ATTEMPTS || now >= give_up {
+            if !retry.worth(error) || attempt == ATTEMPTS || now >= deadline {
                 return Err(error);
             }
             self.counters.post_retries.one();
-            sleep_until(&self.hal, now.saturating_add(delay)).await;
+            sleep_until(&self.hal, now.saturating_add(delay).min(deadline)).await;
             delay = (delay * 2).min(LAST_DELAY_100NS);
             attempt += 1;
         }

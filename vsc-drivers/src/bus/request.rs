@@ -10,7 +10,7 @@ use super::message::Features;
 use super::post::Retry;
 use super::{BusError, ChannelId, Life, Request, Shared};
 use crate::hal::Hal;
-use crate::task::within;
+use crate::task::by;
 
 /// What answers a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,18 +150,19 @@ impl<H: Hal> Shared<H> {
         // Before the message: the answer may come before the call returns.
         let number = self.state.lock().questions.add(expected);
         let ticket = Ticket { shared: self, number };
+        let deadline = self.time_limit();
         let answered = async {
             for message in messages {
                 if let Some(answer) = self.state.lock().questions.answer_to(ticket.number) {
                     return Ok(answer);
                 }
-                self.post(connection, message.as_ref(), retry).await.map_err(BusError::Post)?;
+                let posted = self.post(connection, message.as_ref(), retry, deadline).await;
+                posted.map_err(BusError::Post)?;
             }
             Ok(self.until(|state| state.questions.answer_to(ticket.number)).await)
         };
-        let limit = self.options.time_limit_100ns;
         let no_answer = Err(BusError::NoAnswer(expected.request()));
-        within(&self.hal, limit, answered).await.unwrap_or(no_answer)
+        by(&self.hal, deadline, answered).await.unwrap_or(no_answer)
     }
 
     /// Posts a message that has no answer on the connection that a channel was offered on.
@@ -171,7 +172,8 @@ impl<H: Hal> Shared<H> {
     /// [`BusError::Disconnected`], [`BusError::Post`].
     pub(crate) async fn tell(&self, life: &Life, message: &[u8]) -> Result<(), BusError> {
         let connection = self.message_connection(life)?;
-        self.post(connection, message, Retry::Any).await.map_err(BusError::Post)
+        let posted = self.post(connection, message, Retry::Any, self.time_limit()).await;
+        posted.map_err(BusError::Post)
     }
 
     fn message_connection(&self, life: &Life) -> Result<u32, BusError> {

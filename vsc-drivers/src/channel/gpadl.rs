@@ -10,7 +10,9 @@ use hv_abi::vmbus::packet::GpaRangeHeader;
 use zerocopy::IntoBytes;
 
 use super::status;
-use crate::bus::{ChannelError, Chore, Claim, Ending, Expected, Grant, Keep, Request};
+use crate::bus::{
+    Answer, BusError, ChannelError, Chore, Claim, Ending, Expected, Grant, Keep, Request,
+};
 use crate::hal::{DmaBuffer, Hal};
 
 /// The most pages of a GPADL: all its bytes are counted by 16 bits.
@@ -74,17 +76,22 @@ pub(super) async fn create<H: Hal>(
     let keep = Keep::new(buffer.clone());
     // From the first message on the host may know the memory, whatever else happens.
     let told = Told(Some(Grant { gpadl, claim: claim.clone(), keep }));
-    let answer =
-        shared.request(&claim.life, Expected::Created { channel, gpadl }, messages).await?;
-    let created = status(answer, Request::Gpadl);
-    match created {
-        Ok(()) => Ok(told.take()?),
-        Err(error @ ChannelError::Refused(..)) => {
-            told.take()?.keep.free();
-            Err(error)
-        }
-        Err(error) => Err(error),
+    let expected = Expected::Created { channel, gpadl };
+    let mut begun = 0;
+    let counted = messages.into_iter().inspect(|_| begun += 1);
+    let answer = shared.request(&claim.life, expected, counted).await;
+    let never_known = match &answer {
+        Ok(Answer::Status(status)) => *status != 0,
+        Err(BusError::Post(_)) => begun <= 1,
+        _ => false,
+    };
+    if never_known {
+        told.take()?.keep.free();
+        answer.map_err(ChannelError::from).and_then(|answer| status(answer, Request::Gpadl))?;
+        return Err(ChannelError::Disconnected);
     }
+    status(answer?, Request::Gpadl)?;
+    told.take()
 }
 
 /// A GPADL that is taken back if it is not taken over.

@@ -61,6 +61,8 @@ pub(super) struct Host {
     pub(super) rules: Vec<Rule>,
     /// Set by the first mischief: the guest may then be out of step.
     pub(super) forgiving: bool,
+    /// Set when the host says what is not so: the guest may then do anything.
+    pub(super) lying: bool,
     pub(super) refusals: VecDeque<HvError>,
     pub(super) messages: Vec<(u32, Vec<u8>)>,
     pub(super) serial: u64,
@@ -77,6 +79,7 @@ impl Host {
             gpadls: BTreeMap::new(),
             rules: Vec::new(),
             forgiving: false,
+            lying: false,
             refusals: VecDeque::new(),
             messages: Vec::new(),
             serial: 0,
@@ -156,7 +159,7 @@ impl Host {
     }
 
     fn offers(&mut self) -> Vec<Vec<u8>> {
-        assert!(!self.asked, "the guest asks for offers twice");
+        self.insist(!self.asked, "offers are asked for once");
         self.asked = true;
         let offers = self.devices.values().filter(|device| !device.gone);
         let mut all: Vec<_> = offers.map(|device| self.offer(&device.message)).collect();
@@ -173,13 +176,21 @@ impl Host {
         bytes
     }
 
-    fn device(&mut self, relid: u32) -> &mut Device {
-        self.devices.get_mut(&relid).unwrap_or_else(|| panic!("the guest means channel {relid}"))
+    /// Panics unless `kept`, if the guest has no excuse.
+    fn insist(&self, kept: bool, rule: &str) {
+        assert!(kept || self.forgiving || self.lying, "the guest breaks a rule: {rule}");
+    }
+
+    fn device(&mut self, relid: u32) -> Option<&mut Device> {
+        self.insist(self.devices.contains_key(&relid), "channels are the host's");
+        self.devices.get_mut(&relid)
     }
 
     fn gpadl(&mut self, message: &[u8]) -> Vec<Vec<u8>> {
         let (header, list) = GpadlHeader::read_from_prefix(message).expect("a whole header");
-        self.device(header.child_relid);
+        if self.device(header.child_relid).is_none() {
+            return Vec::new();
+        }
         assert_eq!(header.rangecount, 1);
         assert!(header.gpadl != 0 && !self.gpadls.contains_key(&header.gpadl), "GPADL in use");
         let gpadl = Gpadl {
@@ -196,7 +207,7 @@ impl Host {
     fn gpadl_body(&mut self, message: &[u8]) -> Vec<Vec<u8>> {
         let (body, list) = GpadlBody::read_from_prefix(message).expect("a whole body");
         let Some(gpadl) = self.gpadls.get_mut(&body.gpadl) else {
-            assert!(self.forgiving, "a body of no GPADL");
+            self.insist(false, "bodies follow a header");
             return Vec::new();
         };
         gpadl.raw.extend(list);
@@ -219,12 +230,13 @@ impl Host {
     }
 
     fn open(&mut self, message: OpenChannel) -> Vec<u8> {
-        let known = self.gpadls.get(&message.ringbuffer_gpadlhandle);
-        let pages = known.expect("the rings' GPADL").pages.len();
-        assert!((message.downstream_ringbuffer_pageoffset as usize) < pages);
+        let pages = self.gpadls.get(&message.ringbuffer_gpadlhandle).map_or(0, |it| it.pages.len());
+        let split = (message.downstream_ringbuffer_pageoffset as usize) < pages;
+        self.insist(split, "two rings are in the rings' GPADL");
         self.serial += 1;
         let serial = self.serial;
         let device = self.device(message.child_relid);
+        let Some(device) = device.filter(|_| split) else { return open_result(message, 1) };
         assert!(device.opened.is_none(), "opened twice");
         device.target_vp = message.target_vp;
         device.opened = Some(Opened { message, serial, served: false });
@@ -232,19 +244,19 @@ impl Host {
     }
 
     fn close(&mut self, message: CloseChannel) -> Vec<Vec<u8>> {
-        let forgiving = self.forgiving;
         let device = self.device(message.child_relid);
-        let closed = device.opened.take().is_some();
-        assert!(closed || device.gone || forgiving, "closed, and was not open");
+        let closed = device.is_none_or(|device| device.opened.take().is_some() || device.gone);
+        self.insist(closed, "what is closed was open");
         Vec::new()
     }
 
     fn teardown(&mut self, message: GpadlTeardown) -> Vec<Vec<u8>> {
         let device = self.device(message.child_relid);
         let rings = |opened: &Opened| opened.message.ringbuffer_gpadlhandle == message.gpadl;
-        assert!(!device.opened.as_ref().is_some_and(rings), "the rings are still in use");
+        let in_use = device.is_some_and(|device| device.opened.as_ref().is_some_and(rings));
+        self.insist(!in_use, "a channel is closed before its rings are torn down");
         if self.gpadls.remove(&message.gpadl).is_none() {
-            assert!(self.forgiving, "no such GPADL");
+            self.insist(false, "what is torn down was made");
             return Vec::new();
         }
         let header = MessageHeader::new(GpadlTorndown::TYPE);
@@ -252,14 +264,18 @@ impl Host {
     }
 
     fn released(&mut self, message: RelidReleased) -> Vec<Vec<u8>> {
-        assert!(self.device(message.child_relid).gone, "released, and was not taken back");
-        assert!(!self.gpadls.values().any(|gpadl| gpadl.relid == message.child_relid));
-        self.devices.remove(&message.child_relid);
+        let gone = self.device(message.child_relid).is_some_and(|device| device.gone);
+        self.insist(gone, "what is released was taken back");
+        if gone {
+            self.devices.remove(&message.child_relid);
+        }
         Vec::new()
     }
 
     fn modify(&mut self, message: ModifyChannel) -> Vec<Vec<u8>> {
-        self.device(message.child_relid).target_vp = message.target_vp;
+        if let Some(device) = self.device(message.child_relid) {
+            device.target_vp = message.target_vp;
+        }
         let answered = self.version().is_some_and(|version| version >= VmbusVersion::V5_3);
         if answered { vec![modified(message, 0)] } else { Vec::new() }
     }
@@ -274,11 +290,11 @@ impl Host {
     /// Takes a channel back; the message that says so, if the guest knows the channel.
     pub(super) fn rescind(&mut self, relid: u32) -> Option<Vec<u8>> {
         let asked = self.asked;
-        let device = self.device(relid);
         if !asked {
             self.devices.remove(&relid);
             return None;
         }
+        let device = self.device(relid)?;
         device.gone = true;
         device.opened = None;
         self.gpadls.retain(|_, gpadl| gpadl.relid != relid);

@@ -43,11 +43,23 @@ pub async fn within<H: Hal, F: Future>(
     limit_100ns: u64,
     future: F,
 ) -> Result<F::Output, Elapsed> {
-    let deadline = hal.now_100ns().saturating_add(limit_100ns);
+    by(hal, hal.now_100ns().saturating_add(limit_100ns), future).await
+}
+
+/// What `future` gives, if it does so before the clock is past `deadline_100ns`.
+///
+/// # Errors
+///
+/// [`Elapsed`] if not; the future is then dropped.
+pub async fn by<H: Hal, F: Future>(
+    hal: &H,
+    deadline_100ns: u64,
+    future: F,
+) -> Result<F::Output, Elapsed> {
     let mut future = pin!(future);
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(output) => Poll::Ready(Ok(output)),
-        Poll::Pending => poll_deadline(hal, deadline, context).map(|()| Err(Elapsed)),
+        Poll::Pending => poll_deadline(hal, deadline_100ns, context).map(|()| Err(Elapsed)),
     })
     .await
 }
