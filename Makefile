@@ -38,7 +38,7 @@ test: build ## Pass every test
 conformance: build ## Run the conformance matrix; ARGS="--columns TCG --cases SynIC"
 	@$(ENL) conformance $(ARGS)
 
-costs: build ## Measure free locks and the clock on this machine, beside those of others
+costs: build ## Measure free locks, the clock and VMBus's ring on this machine, beside those of others
 	@$(ENL) costs $(ARGS)
 
 host: build ## Run hypervisor-host, here or in the lab; ARGS="run --kernel target/enlighten.elf"

@@ -1,8 +1,10 @@
-//! `make costs`: what free locks and the clock cost on this machine, side by side.
+//! `make costs`: what free locks, the clock and VMBus's ring cost on this machine, side by side.
 //!
-//! Runs `hv-enlightenments`'s Criterion benches and reads what Criterion leaves. On a machine that does other things
+//! Runs the Criterion benches of `hv-enlightenments` and `vmbus-ring` and reads what Criterion leaves. On a machine that does other things
 //! too, the least time of all samples says what the instructions cost, the median what else went on; ratios
 //! are of the least times.
+
+mod rings;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,6 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use self::rings::Flow;
 use crate::artifacts::Artifacts;
 use crate::outcome::write_file;
 use crate::suites::cargo::cargo;
@@ -31,7 +34,20 @@ const COMPARED: &[(&str, &str, Others)] = &[
     ("write", "fair-rw-idling", &[("spin", Some(1.0)), ("parking_lot", None), ("std", None)]),
     ("clock", "tsc-page", &[("rdtsc", Some(2.0)), ("lfence-rdtsc-lfence", Some(2.0))]),
     ("clock", "clock", &[("rdtsc", None), ("lfence-rdtsc-lfence", None)]),
+    ("ring-8", "vmbus-ring", BESIDE_ONE),
+    ("ring-8", "vmbus-ring-batch", BESIDE_ONE),
+    ("ring-512", "vmbus-ring", BESIDE_ONE),
+    ("ring-512", "vmbus-ring-batch", BESIDE_ONE),
+    ("ring-4096", "vmbus-ring", BESIDE_A_PAGE),
+    ("ring-4096", "vmbus-ring-batch", BESIDE_A_PAGE),
+    ("ring-4096", "vmbus-ring-scattered", BESIDE_A_PAGE),
 ];
+
+/// A small packet costs what surrounds it, which a copy has not.
+const BESIDE_ONE: Others = &[("memcpy", None), ("rtrb", None), ("virtio-queue", Some(1.0))];
+/// A packet of a page flows at 70 % of what copying does.
+const BESIDE_A_PAGE: Others =
+    &[("memcpy", Some(1.43)), ("rtrb", None), ("virtio-queue", Some(1.0))];
 
 /// More than the goal by this much is noise: one machine never gives the same time twice.
 const NOISE: f64 = 1.05;
@@ -43,7 +59,7 @@ struct Samples {
     times: Vec<f64>,
 }
 
-/// Nanoseconds of one acquisition and release, or of one reading.
+/// Nanoseconds of one acquisition and release, of one reading, or of one packet.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cost {
     /// The best sample's.
@@ -72,6 +88,8 @@ pub struct Costs {
     pub benches: BTreeMap<String, Cost>,
     /// In the order of the table.
     pub ratios: Vec<Ratio>,
+    /// Those of `benches` that move packets.
+    pub flows: BTreeMap<String, Flow>,
 }
 
 /// Measures, prints the table, writes `costs.json`.
@@ -82,8 +100,9 @@ pub struct Costs {
 pub fn run(artifacts: &Artifacts) -> Result<bool> {
     let folder = artifacts.reports.join("criterion");
     let status = cargo(artifacts)
-        .args(["bench", "--locked", "-p", "hv-enlightenments", "--bench", "locks"])
-        .args(["--bench", "clock", "--", "--noplot", "--quiet"])
+        .args(["bench", "--locked", "-p", "hv-enlightenments", "-p", "vmbus-ring"])
+        .args(["--bench", "locks", "--bench", "clock", "--bench", "ring"])
+        .args(["--", "--noplot", "--quiet"])
         .args(["--warm-up-time", "0.3", "--measurement-time", "1.5", "--sample-size", "50"])
         .env("CRITERION_HOME", &folder)
         .status()
@@ -113,7 +132,8 @@ fn collect(folder: &Path) -> Result<Costs> {
             ratios.push(Ratio { of: of.clone(), to, ratio, goal: *goal });
         }
     }
-    Ok(Costs { benches, ratios })
+    let flows = rings::flows(&benches);
+    Ok(Costs { benches, ratios, flows })
 }
 
 fn read(folder: &Path, name: &str, benches: &mut BTreeMap<String, Cost>) -> Result<Cost> {
@@ -141,12 +161,12 @@ fn cost(text: &[u8]) -> Result<Cost> {
 }
 
 fn print(costs: &Costs) {
-    println!("\n{:<22} {:>9} {:>9}  times what the other costs", "", "least", "median");
+    println!("\n{:<30} {:>9} {:>9}  times what the other costs", "", "least", "median");
     for (name, cost) in &costs.benches {
         let ratios: Vec<_> =
             costs.ratios.iter().filter(|ratio| ratio.of == *name).map(Ratio::text).collect();
         println!(
-            "{name:<22} {:>6.2} ns {:>6.2} ns  {}",
+            "{name:<30} {:>6.2} ns {:>6.2} ns  {}",
             cost.least_ns,
             cost.median_ns,
             ratios.join(", ")
@@ -154,6 +174,7 @@ fn print(costs: &Costs) {
     }
     let above = costs.ratios.iter().filter(|ratio| ratio.is_above()).count();
     println!("{above} of {} comparisons are above their goal", costs.ratios.len());
+    rings::print(&costs.flows);
 }
 
 impl Ratio {
@@ -207,10 +228,14 @@ mod tests {
 
     #[test]
     fn what_is_compared_is_measured() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hv-enlightenments/benches");
-        let benches = ["locks.rs", "clock.rs"]
-            .map(|file| std::fs::read_to_string(root.join(file)).unwrap())
-            .concat();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let benches = [
+            "hv-enlightenments/benches/locks.rs",
+            "hv-enlightenments/benches/clock.rs",
+            "vmbus-ring/benches/ring.rs",
+        ]
+        .map(|file| std::fs::read_to_string(root.join(file)).unwrap())
+        .concat();
         for (group, name, others) in COMPARED {
             for name in others.iter().map(|(other, _)| other).chain([name, group]) {
                 assert!(benches.contains(&format!("\"{name}\"")), "{name}");

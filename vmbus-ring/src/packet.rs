@@ -2,8 +2,6 @@
 
 mod incoming;
 mod outgoing;
-#[cfg(all(test, not(loom)))]
-mod tests;
 
 pub(crate) use incoming::Shape;
 pub use incoming::{Packet, PacketError, TransferPages};

@@ -9,7 +9,8 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::extent::Extent;
 use crate::memory::{Control, RingMemory};
 use crate::packet::{DESCRIPTOR_BYTES, Packet, Shape};
-use crate::sync::atomic::{Ordering, fence};
+use crate::sync::atomic::Ordering;
+use crate::sync::full_barrier;
 use crate::{ReceiveError, RingError, Signal};
 
 /// The consumer's end of a ring.
@@ -101,7 +102,7 @@ impl<M: RingMemory> RingReceiver<M> {
             return Signal::NONE;
         }
         // The producer stores its request, then looks at our index (Linux, `hv_pkt_iter_close`).
-        fence(Ordering::SeqCst);
+        full_barrier();
         match self.memory.control(Control::PendingSendSize).load(Ordering::Acquire) {
             0 => Signal::NONE,
             pending => Signal::new(self.room_came(before, pending)),
@@ -144,7 +145,7 @@ impl<M: RingMemory> RingReceiver<M> {
         debug_assert_eq!(self.read, self.released, "release what was received before waiting");
         self.memory.control(Control::InterruptMask).store(0, Ordering::Relaxed);
         // The producer stores its index, then looks at the mask.
-        fence(Ordering::SeqCst);
+        full_barrier();
         self.refresh()?;
         Ok(self.released != self.write)
     }

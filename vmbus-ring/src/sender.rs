@@ -11,7 +11,8 @@ use hv_abi::vmbus::packet::FEAT_PENDING_SEND_SZ;
 use crate::extent::{ALIGNMENT, Extent};
 use crate::memory::{Control, RingMemory};
 use crate::packet::OutgoingPacket;
-use crate::sync::atomic::{Ordering, fence};
+use crate::sync::atomic::Ordering;
+use crate::sync::full_barrier;
 use crate::{RingError, SendError, Signal};
 
 /// The producer's end of a ring.
@@ -92,7 +93,7 @@ impl<M: RingMemory> RingSender<M> {
         self.memory.control(Control::PendingSendSize).store(bytes, Ordering::Relaxed);
         // The consumer stores its index, then looks at the request; we the other way round. With a barrier between on
         // either side, one of the two sees the other.
-        fence(Ordering::SeqCst);
+        full_barrier();
         Ok(self.free_bytes()? >= bytes)
     }
 
@@ -135,7 +136,7 @@ impl<M: RingMemory> RingSender<M> {
         // Release: the packets are there before the index says so.
         self.memory.control(Control::WriteIndex).store(end, Ordering::Release);
         // The consumer clears its mask, or stores its index, then looks at ours (Linux, `hv_signal_on_write`).
-        fence(Ordering::SeqCst);
+        full_barrier();
         if self.memory.control(Control::InterruptMask).load(Ordering::Acquire) != 0 {
             return Signal::NONE;
         }

@@ -45,7 +45,7 @@ enum Action {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         repeat: u32,
     },
-    /// Measure free locks and the clock on this machine, beside others
+    /// Measure free locks, the clock and VMBus's ring on this machine, beside others
     Costs,
     /// Run the conformance matrix
     Conformance(conformance::Options),
@@ -223,7 +223,8 @@ fn cargo_test(artifacts: &Artifacts) -> Command {
 
 fn loom(artifacts: &Artifacts) -> Command {
     let mut command = suites::cargo::cargo(artifacts);
-    command.args(["test", "--locked", "--release", "-p", "hv-enlightenments", "--test", "loom"]);
+    command.args(["test", "--locked", "--release", "-p", "hv-enlightenments", "-p", "vmbus-ring"]);
+    command.args(["--test", "loom"]);
     command
         .env("RUSTFLAGS", "--cfg loom")
         .arg("--target-dir")

@@ -113,7 +113,9 @@ pub struct ParsedRange<'a> {
 
 impl<'a> ParsedRange<'a> {
     /// The numbers of its pages, as many as it touches.
-    pub fn page_numbers(&self) -> impl ExactSizeIterator<Item = u64> + DoubleEndedIterator + 'a {
+    pub fn page_numbers(
+        &self,
+    ) -> impl ExactSizeIterator<Item = u64> + DoubleEndedIterator + use<'a> {
         self.pages.iter().map(|page| page.get())
     }
 

@@ -40,9 +40,12 @@ pub unsafe fn store(shared: *mut u8, bytes: &[u8]) {
 mod instructions {
     use core::arch::asm;
 
-    /// From how many bytes on the string instruction is faster than words: it needs a while to start.
-    const STRING_BYTES: usize = 192;
+    /// From how many bytes on the string instruction is faster than pieces: it needs a while to start.
+    const STRING_BYTES: usize = 1024;
     const WORD: usize = size_of::<u64>();
+    /// Four vector registers.
+    #[cfg(target_feature = "sse2")]
+    const BLOCK: usize = 64;
 
     /// Copies from `shared` into `bytes`.
     ///
@@ -73,13 +76,20 @@ mod instructions {
             unsafe { copy_string(from, to, length) }
         } else {
             // SAFETY: the caller's promise.
-            unsafe { copy_words(from, to, length) }
+            unsafe { copy_pieces(from, to, length) }
         }
     }
 
+    /// Copies `length` bytes in pieces, the largest first.
     #[inline]
-    unsafe fn copy_words(from: *const u8, to: *mut u8, length: usize) {
+    unsafe fn copy_pieces(from: *const u8, to: *mut u8, length: usize) {
         let mut done = 0;
+        #[cfg(target_feature = "sse2")]
+        while length - done >= BLOCK {
+            // SAFETY: `done + BLOCK <= length`.
+            unsafe { copy_block(from.wrapping_add(done), to.wrapping_add(done)) }
+            done += BLOCK;
+        }
         while length - done >= WORD {
             // SAFETY: `done + WORD <= length`.
             unsafe { copy_word(from.wrapping_add(done), to.wrapping_add(done)) }
@@ -89,6 +99,32 @@ mod instructions {
             // SAFETY: `done < length`.
             unsafe { copy_byte(from.wrapping_add(done), to.wrapping_add(done)) }
             done += 1;
+        }
+    }
+
+    /// Not where the processor's vector registers are not the program's to use.
+    #[cfg(target_feature = "sse2")]
+    #[inline]
+    unsafe fn copy_block(from: *const u8, to: *mut u8) {
+        // SAFETY: moves 64 bytes that the caller promises, through registers.
+        unsafe {
+            asm!(
+                "movups {a}, xmmword ptr [{from}]",
+                "movups {b}, xmmword ptr [{from} + 16]",
+                "movups {c}, xmmword ptr [{from} + 32]",
+                "movups {d}, xmmword ptr [{from} + 48]",
+                "movups xmmword ptr [{to}], {a}",
+                "movups xmmword ptr [{to} + 16], {b}",
+                "movups xmmword ptr [{to} + 32], {c}",
+                "movups xmmword ptr [{to} + 48], {d}",
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                c = out(xmm_reg) _,
+                d = out(xmm_reg) _,
+                from = in(reg) from,
+                to = in(reg) to,
+                options(nostack, preserves_flags),
+            );
         }
     }
 

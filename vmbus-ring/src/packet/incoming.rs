@@ -138,7 +138,7 @@ pub struct TransferPages<'b> {
 
 impl<'b> TransferPages<'b> {
     /// The ranges, in order.
-    pub fn ranges(&self) -> impl ExactSizeIterator<Item = TransferPageRange> + 'b {
+    pub fn ranges(&self) -> impl ExactSizeIterator<Item = TransferPageRange> + use<'b> {
         self.list.chunks_exact(size_of::<TransferPageRange>()).map(|bytes| {
             let mut range = TransferPageRange { byte_count: 0, byte_offset: 0 };
             zerocopy::IntoBytes::as_mut_bytes(&mut range).copy_from_slice(bytes);
