@@ -12,9 +12,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("hv-enlightenments", &["hv-abi"]),
     ("vsc-drivers", &["hv-abi", "vmbus-ring", "hv-enlightenments"]),
     ("workload", &[]),
-    ("kernel", &["hv-abi", "hv-enlightenments", "workload"]),
+    ("vsc-cases", &["hv-abi", "vmbus-ring", "vsc-drivers"]),
+    ("kernel", &["hv-abi", "hv-enlightenments", "vsc-drivers", "vsc-cases", "workload"]),
     ("hypervisor-host", &["hv-abi", "vmbus-ring"]),
     ("tests", &["hv-abi", "hv-enlightenments", "hypervisor-host", "kernel", "workload"]),
+    (
+        "in-process",
+        &[
+            "hv-abi",
+            "vmbus-ring",
+            "hv-enlightenments",
+            "vsc-drivers",
+            "vsc-cases",
+            "hypervisor-host",
+        ],
+    ),
 ];
 
 fn workspace() -> BTreeMap<String, Vec<String>> {

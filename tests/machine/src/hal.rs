@@ -1,0 +1,123 @@
+//! The kernel that the drivers see.
+
+#![expect(unsafe_code, reason = "implements the drivers' trait; calls' input lies in guest memory")]
+
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::time::Duration;
+
+use hv_abi::HV_PAGE_SIZE;
+use hv_abi::hypercall::{HV_CALL_POST_MESSAGE, HV_CALL_SIGNAL_EVENT, HvError, HypercallInput};
+use hv_abi::synic::{HV_MESSAGE_PAYLOAD_BYTES, HvInputSignalEvent};
+use hypervisor_host::hyperv::synic::Synic;
+use vm_memory::{Bytes, GuestAddress};
+use vsc_drivers::storvsc::IoBuffer;
+use vsc_drivers::{DmaPages, Gpa, Hal};
+
+use crate::ram::Ram;
+use crate::run::Alarms;
+use crate::vp::lock;
+
+/// The kernel of a [`Machine`](crate::Machine).
+#[derive(Clone)]
+pub struct InProcessHal(Arc<Inner>);
+
+struct Inner {
+    ram: Arc<Ram>,
+    synic: Arc<Synic>,
+    /// Where a call's input lies; one call at a time.
+    input: Mutex<u64>,
+    alarms: Alarms,
+}
+
+impl InProcessHal {
+    pub(crate) fn new(ram: Arc<Ram>, synic: Arc<Synic>) -> Self {
+        let input = Mutex::new(ram.take(1).expect("a new machine has a page"));
+        Self(Arc::new(Inner { ram, synic, input, alarms: Alarms::start() }))
+    }
+
+    /// The machine's memory.
+    pub fn ram(&self) -> &Arc<Ram> {
+        &self.0.ram
+    }
+
+    /// Guest memory that can be lent to the host, and never comes back: only what lies in guest memory can be lent.
+    pub fn lend(&self, bytes: usize) -> Option<IoBuffer> {
+        let gpa = self.0.ram.take(bytes.div_ceil(HV_PAGE_SIZE))?;
+        let address = self.0.ram.address(gpa)?;
+        // So that the mapping outlives the reference.
+        std::mem::forget(self.0.ram.clone());
+        // SAFETY: pages of guest memory that nobody else gets, initialized by the mapping, for ever.
+        let slice = unsafe { NonNull::slice_from_raw_parts(address, bytes).as_mut() };
+        slice.fill(0);
+        Some(IoBuffer::from_static(slice))
+    }
+}
+
+// SAFETY: pages are handed out once and lie in one mapping. Interrupt handlers run on threads of their own, which never wait
+// for this one, so that there is nothing to mask.
+unsafe impl Hal for InProcessHal {
+    fn allocate(&self, pages: usize) -> Option<DmaPages> {
+        let gpa = self.0.ram.take(pages)?;
+        let address = self.0.ram.address(gpa)?;
+        // SAFETY: pages of guest memory that nobody else has.
+        unsafe { address.write_bytes(0, pages * HV_PAGE_SIZE) };
+        // SAFETY: zeroed above, ours, and `gpa` is where they are.
+        unsafe { DmaPages::new(address, Gpa(gpa), pages) }
+    }
+
+    unsafe fn free(&self, pages: DmaPages) {
+        self.0.ram.give_back(pages.gpa().0, pages.pages());
+    }
+
+    fn gpa(&self, address: *const u8) -> Option<Gpa> {
+        self.0.ram.gpa(address).map(Gpa)
+    }
+
+    fn post_message(
+        &self,
+        connection: u32,
+        message_type: u32,
+        payload: &[u8],
+    ) -> Result<(), HvError> {
+        if payload.len() > HV_MESSAGE_PAYLOAD_BYTES {
+            return Err(HvError::INVALID_PARAMETER);
+        }
+        let mut block = [0; 16 + HV_MESSAGE_PAYLOAD_BYTES];
+        let words = [connection, 0, message_type, payload.len() as u32].map(u32::to_le_bytes);
+        block[..16].copy_from_slice(words.as_flattened());
+        block[16..16 + payload.len()].copy_from_slice(payload);
+        let input = lock(&self.0.input);
+        let written = self.0.ram.memory().write_slice(&block, GuestAddress(*input));
+        written.map_err(|_| HvError::INVALID_HYPERCALL_INPUT)?;
+        self.0.synic.hypercall(HypercallInput::new(HV_CALL_POST_MESSAGE), *input)
+    }
+
+    fn signal_event(&self, connection: u32, flag: u16) -> Result<(), HvError> {
+        let input =
+            HvInputSignalEvent { connection_id: connection, flag_number: flag, _reserved: 0 };
+        self.0.synic.hypercall(HypercallInput::new(HV_CALL_SIGNAL_EVENT), input.fast())
+    }
+
+    fn vp_index(&self) -> u32 {
+        0
+    }
+
+    fn now_100ns(&self) -> u64 {
+        self.0.alarms.now_100ns()
+    }
+
+    fn wake_at(&self, deadline_100ns: u64, waker: &Waker) {
+        self.0.alarms.set(deadline_100ns, waker);
+    }
+
+    fn without_interrupts<R>(&self, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+
+    fn relax(&self, _: &AtomicBool) {
+        std::thread::sleep(Duration::from_micros(20));
+    }
+}
