@@ -44,6 +44,8 @@ pub mod smoltcp;
 mod start;
 mod stats;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod toeplitz;
 
 pub use buffer::TransmitBuffer;

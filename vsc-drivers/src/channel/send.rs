@@ -93,6 +93,18 @@ impl<H: Hal> Channel<H> {
         }
     }
 
+    /// Bytes in the ring to the host that it has not read: before a channel is closed, they tell whether the last packets came through.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Corrupt`]; others as the channel's.
+    pub fn unread_bytes(&self) -> Result<u32, ChannelError> {
+        self.check()?;
+        let mut sender = self.sender.lock();
+        let free = sender.free_bytes().map_err(ChannelError::Corrupt)?;
+        Ok(sender.capacity().saturating_sub(free))
+    }
+
     /// Sends one packet, and waits for room if there is none.
     ///
     /// # Errors

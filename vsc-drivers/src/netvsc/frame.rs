@@ -8,6 +8,8 @@ use core::ops::{Deref, DerefMut};
 
 use spin::Mutex;
 
+use super::headers::Headers;
+
 /// Buffers kept for reuse, at most.
 const POOL_BUFFERS: usize = 512;
 
@@ -111,6 +113,17 @@ impl Frame {
     /// What came beside it.
     pub fn info(&self) -> &ReceiveInfo {
         &self.info
+    }
+
+    /// Whether the checksum of its TCP or UDP header is right: as the host says, or else as it is found. True if it has none.
+    pub fn has_right_checksum(&self) -> bool {
+        match self.info.transport_checksum {
+            Verdict::Right => true,
+            Verdict::Wrong => false,
+            Verdict::Unchecked => {
+                Headers::find(self).is_none_or(|headers| headers.verify_checksum(self))
+            }
+        }
     }
 }
 

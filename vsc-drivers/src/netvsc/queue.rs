@@ -139,7 +139,7 @@ impl<H: Hal> Queue<H> {
 }
 
 /// Lets other tasks run.
-async fn yield_now() {
+pub(super) async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context: &mut Context<'_>| {
         if yielded {

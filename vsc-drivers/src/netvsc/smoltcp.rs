@@ -77,18 +77,9 @@ impl<H: Hal> NetDevice<H> {
 
 /// Whether the checksums are right that the stack does not look at.
 fn is_right(frame: &Frame, offloads: &Offloads) -> bool {
-    let info = frame.info();
-    if info.ip_checksum == Verdict::Wrong {
-        return false;
-    }
-    match info.transport_checksum {
-        Verdict::Right => true,
-        Verdict::Wrong => false,
-        Verdict::Unchecked => match Headers::find(frame) {
-            Some(headers) if is_ours(offloads, headers.transport) => headers.verify_checksum(frame),
-            _ => true,
-        },
-    }
+    let looked_at = frame.info().transport_checksum == Verdict::Unchecked
+        && Headers::find(frame).is_none_or(|headers| !is_ours(offloads, headers.transport));
+    frame.info().ip_checksum != Verdict::Wrong && (looked_at || frame.has_right_checksum())
 }
 
 /// Whether the stack leaves these checksums to the device.

@@ -48,15 +48,25 @@ impl<H: Hal> Adapter<H> {
             _reserved: 0,
         };
         self.tell(revoke.as_bytes()).await?;
-        if self.send_buffer.get().is_none() {
-            return Ok(());
+        if self.send_buffer.get().is_some() {
+            let revoke = NvspRevokeSendBuffer {
+                msg_type: NvspRevokeSendBuffer::TYPE,
+                id: NVSP_SEND_BUFFER_ID,
+                _reserved: 0,
+            };
+            self.tell(revoke.as_bytes()).await?;
         }
-        let revoke = NvspRevokeSendBuffer {
-            msg_type: NvspRevokeSendBuffer::TYPE,
-            id: NVSP_SEND_BUFFER_ID,
-            _reserved: 0,
-        };
-        self.tell(revoke.as_bytes()).await
+        self.in_time(self.read()).await?
+    }
+
+    /// Waits until the host has read all packets: the last ones have no completion (FreeBSD, `hn_nvs_disconn_rxbuf`).
+    async fn read(&self) -> Result<(), NetError> {
+        let channel = self.primary.channel.get().ok_or(NetError::Stopped)?;
+        while channel.unread_bytes()? != 0 {
+            let now = self.hal.now_100ns();
+            sleep_until(&self.hal, now.saturating_add(LOOK_AGAIN_100NS)).await;
+        }
+        Ok(())
     }
 
     /// Waits until the host has done with all frames.
