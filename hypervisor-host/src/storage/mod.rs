@@ -19,5 +19,5 @@ pub mod request;
 pub mod scsi;
 mod syscalls;
 #[cfg(test)]
-mod test_folder;
+pub(crate) mod test_folder;
 pub mod unit;

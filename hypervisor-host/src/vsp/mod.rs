@@ -1,7 +1,9 @@
 //! Providers of synthetic devices, by the names of their protocols.
 //!
 //! - [`ic`]: the integration components
-//! - [`netvsp`]: network cards
+//! - [`netvsp`]: a network card
+//! - [`storvsp`]: a controller with disks
 
 pub mod ic;
 pub mod netvsp;
+pub mod storvsp;

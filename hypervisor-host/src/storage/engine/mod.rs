@@ -100,6 +100,8 @@ pub struct Request {
 pub struct Completed {
     /// The request's.
     pub tag: u64,
+    /// The request's.
+    pub op: DiskOp,
     /// Whether it was done.
     pub result: Result<(), DiskError>,
 }
@@ -149,18 +151,32 @@ impl Queue {
         }
     }
 
-    /// Appends what has been completed since the last call. Doesn't wait.
-    pub fn completions(&mut self, completed: &mut Vec<Completed>) {
+    /// Appends what has been completed since the last call. Doesn't wait. `woken`: [`Queue::event`] was found readable.
+    pub fn completions(&mut self, woken: bool, completed: &mut Vec<Completed>) {
         let before = completed.len();
-        // Cleared first: what comes later sets it again.
-        self.done.event.clear();
+        if woken {
+            self.done.event.clear();
+        }
+        let mut known = before;
+        loop {
+            self.look(completed);
+            if completed.len() == known {
+                break;
+            }
+            // What was found has set the event. Cleared before looking again: what comes later sets it anew.
+            known = completed.len();
+            self.done.event.clear();
+        }
+        self.in_flight = self.in_flight.saturating_sub(known - before);
+    }
+
+    fn look(&mut self, completed: &mut Vec<Completed>) {
         if let Some(ring) = &mut self.ring {
             for request in ring.completions(completed) {
                 self.pool.submit(request, self.done.clone());
             }
         }
         completed.append(&mut lock(&self.done.list));
-        self.in_flight = self.in_flight.saturating_sub(completed.len() - before);
     }
 
     /// Requests that are not completed.
@@ -178,7 +194,7 @@ impl Queue {
         let end = Instant::now() + limit;
         self.start();
         loop {
-            self.completions(completed);
+            self.completions(true, completed);
             if self.in_flight == 0 {
                 return true;
             }
@@ -191,7 +207,7 @@ impl Queue {
     }
 
     /// Waits for [`Queue::event`].
-    fn wait(&self, limit: Duration) {
+    pub fn wait(&self, limit: Duration) {
         let fd = self.event().as_raw_fd();
         syscalls::poll(&mut [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }], limit);
     }

@@ -53,7 +53,7 @@ impl Pool {
             && let Some(Job { request, done }) = state.jobs.pop_back()
         {
             let result = Err(DiskError::Os(libc::EAGAIN));
-            done.push(Completed { tag: request.tag, result });
+            done.push(Completed { tag: request.tag, op: request.op, result });
         }
     }
 
@@ -77,7 +77,7 @@ impl Shared {
             let result = op.execute(&*disk, &buffer);
             // Nothing of the request may be left when its owner learns of the end.
             drop((disk, buffer));
-            done.push(Completed { tag, result });
+            done.push(Completed { tag, op, result });
         }
     }
 

@@ -161,13 +161,16 @@ impl Ring {
             let entry = self.ring.completion().next();
             let Some(entry) = entry else { break };
             if let Some(slot) = self.part_ended(&entry) {
-                match slot.result {
-                    Ok(()) => completed.push(Completed { tag: slot.request.tag, result: Ok(()) }),
-                    Err(Ended::Failed(error)) => {
-                        completed.push(Completed { tag: slot.request.tag, result: Err(error) });
+                let result = match slot.result {
+                    Ok(()) => Ok(()),
+                    Err(Ended::Failed(error)) => Err(error),
+                    Err(Ended::TryAgain) => {
+                        again.push(slot.request);
+                        continue;
                     }
-                    Err(Ended::TryAgain) => again.push(slot.request),
-                }
+                };
+                let Request { tag, op, .. } = slot.request;
+                completed.push(Completed { tag, op, result });
             }
         }
         again
