@@ -66,8 +66,10 @@ use hv_abi::storvsp::{IDE_GUID, SCSI_GUID, StorvspVersion};
 
 use crate::bus::{ChannelError, ChannelId, Vmbus};
 use crate::hal::Hal;
+use crate::task::{sleep_until, within};
 use controller::Controller;
 use notices::Notices;
+use queue::Queue;
 
 /// The interface types that the driver is for.
 pub const INTERFACES: [Guid; 2] = [SCSI_GUID, IDE_GUID];
@@ -124,7 +126,14 @@ impl<H: Hal> StorVsc<H> {
     pub async fn run(&self) -> ChannelError {
         let Some(primary) = self.controller.queues.first() else { return ChannelError::NoChannel };
         let error = join::beside(primary.run(), self.other_tasks()).await;
-        // The disks are gone with the channel.
+        // A host that takes a device back takes all of its channels back.
+        let others = self.controller.queues.iter().skip(1);
+        let ends = join::for_each(others.clone().map(Queue::run), usize::MAX, drop);
+        let limit = self.controller.options.reset_limit_100ns;
+        if within(&self.controller.hal, limit, ends).await.is_err() {
+            others.for_each(|queue| queue.end(false));
+        }
+        // The disks are gone with the channels.
         let _ = self.controller.rescan().await;
         error
     }
@@ -216,7 +225,7 @@ impl<H: Hal> StorVsc<H> {
         let end = hal.now_100ns().saturating_add(limit_100ns);
         let step = crate::SECOND_100NS / 1000;
         while self.in_flight() > 0 && hal.now_100ns() < end {
-            crate::task::sleep_until(hal, hal.now_100ns().saturating_add(step)).await;
+            sleep_until(hal, hal.now_100ns().saturating_add(step)).await;
         }
         self.in_flight() == 0
     }

@@ -109,7 +109,11 @@ impl<H: Hal> Disk<H> {
     }
 
     fn check(&self) -> Result<Shape, DiskError> {
-        if self.is_gone() { Err(DiskErrorKind::NoSuchLun.into()) } else { Ok(self.shape()) }
+        match self.is_gone() {
+            false => Ok(self.shape()),
+            true if self.controller.queue(0).is_none() => Err(DiskErrorKind::Gone.into()),
+            true => Err(DiskErrorKind::NoSuchLun.into()),
+        }
     }
 
     fn check_writable(&self) -> Result<Shape, DiskError> {

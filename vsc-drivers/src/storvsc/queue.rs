@@ -129,11 +129,15 @@ impl<H: Hal> Queue<H> {
     pub(super) async fn run(&self) -> ChannelError {
         let error = self.serve().await;
         // Only who takes a channel back says that it no longer uses the guest's memory.
-        let host_is_done = error == ChannelError::Rescinded;
+        self.end(error == ChannelError::Rescinded);
+        error
+    }
+
+    /// Ends all requests, and takes no more. With `host_is_done`, their memory comes back.
+    pub(super) fn end(&self, host_is_done: bool) {
         let fallout = self.with(|slots| slots.end(DiskErrorKind::Gone, host_is_done));
         fallout.into_iter().for_each(Fallout::settle);
         self.notices.disks.raise(self.hal());
-        error
     }
 
     async fn serve(&self) -> ChannelError {

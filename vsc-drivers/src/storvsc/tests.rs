@@ -1,1 +1,13 @@
 //! The driver against a scripted host.
+
+mod changes;
+mod channels;
+mod counting;
+mod dropping;
+mod errors;
+mod hostile;
+mod io;
+mod limits;
+mod machine;
+mod starting;
+mod target;
