@@ -12,6 +12,7 @@ use crate::control::SocketError;
 use crate::loader::LoadError;
 use crate::partition::PartitionError;
 use crate::partition::memory::MemoryError;
+use crate::vmbus::AddError;
 
 /// Exit code of the process for all of these.
 pub const CODE_BAD_INPUT: u8 = 2;
@@ -71,6 +72,9 @@ pub enum HostError {
     /// The machine.
     #[error(transparent)]
     Partition(#[from] PartitionError),
+    /// A synthetic device.
+    #[error("cannot offer a synthetic device: {0}; give fewer devices")]
+    Device(#[from] AddError),
     /// The control socket.
     #[error(transparent)]
     Control(#[from] SocketError),

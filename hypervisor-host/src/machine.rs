@@ -3,20 +3,19 @@
 //! What a person can get wrong is checked first, in this order: values, files, the report's place, KVM.
 //! So a mistake is told the same way on a computer without KVM.
 
+mod services;
+
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 
-use serde_json::json;
-
+use self::services::{add_components, facilities};
 use crate::acpi;
 use crate::check;
 use crate::config::{ByteSize, CpuList, MachineConfig, ModuleFile};
-use crate::control::machine::MachineFacility;
-use crate::control::{self, ControlSocket, Facilities};
+use crate::control::ControlSocket;
 use crate::emulated::Output;
 use crate::error::HostError;
 use crate::host_memory;
@@ -54,14 +53,19 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     if config.vps.get() as usize > offer.max_vps {
         return Err(HostError::TooManyVps { asked: config.vps.get(), most: offer.max_vps });
     }
+    // Before there are threads, which all must leave signals alone.
+    let mut signals = Signals::take().map_err(HostError::system("watch for signals"))?;
     let partition = Partition::new(&kvm, config, ram, boot, output)?;
+    let components = add_components(config, &partition)?;
     say(config, || describe(config, boot));
 
-    let mut signals = Signals::take().map_err(HostError::system("watch for signals"))?;
     let terminal = RawTerminal::enter(libc::STDIN_FILENO);
     let running = partition.start()?;
     let control = control
-        .map(|socket| socket.serve(facilities(config, boot, &running, &Components::default())))
+        .map(|socket| {
+            let machine = machine_report(config, boot);
+            socket.serve(facilities(&machine, &running.shared, &components))
+        })
         .transpose()
         .map_err(HostError::system("answer on the control socket"))?;
     let supervised = supervise(
@@ -76,7 +80,7 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
         running.shared.ending.set(Outcome::interrupted());
     }
     drop(terminal);
-    let report = finish(config, running, boot);
+    let report = finish(config, running, boot, &components);
     // What a client still waits for has an end with the machine.
     drop(control);
     if let Some((file, path)) = report_file.zip(config.report.as_deref()) {
@@ -108,27 +112,15 @@ fn open_module(module: &ModuleFile) -> Result<Module<'static>, HostError> {
     Ok(Module { source, text: module.text.clone() })
 }
 
-/// What can be asked of a machine.
-fn facilities(
-    config: &MachineConfig,
-    boot: Boot,
-    running: &Running,
-    components: &Components,
-) -> Facilities {
-    let description = json!(machine_report(config, boot));
-    let machine = MachineFacility::new(running.shared.clone(), description);
-    let mut all: Facilities = vec![Arc::new(machine)];
-    all.extend(control::components::facilities(components));
-    all
-}
-
 /// Stops the VPs and counts what they did.
-fn finish(config: &MachineConfig, running: Running, boot: Boot) -> Report {
+fn finish(config: &MachineConfig, running: Running, boot: Boot, components: &Components) -> Report {
     let Running { shared, threads, ram, .. } = running;
     let all_back = threads.stop();
     if !all_back {
         say(config, || "a VP did not stop; its last counts may be missing".into());
     }
+    // With the bus, every contact ends.
+    let ic = components.report();
     let busy = shared.vmbus.as_ref().map(|vmbus| vmbus.stop()).unwrap_or_default();
     for device in &busy {
         say(config, || format!("the device {device} did not stop"));
@@ -137,7 +129,7 @@ fn finish(config: &MachineConfig, running: Running, boot: Boot) -> Report {
     let host_ranges: Vec<Range<u64>> = ram.host_ranges().collect();
     let memory = host_memory::measure(&host_ranges, config.ram.bytes())
         .unwrap_or(MemoryReport { ram_bytes: config.ram.bytes(), ..Default::default() });
-    let report = Report::new(&shared, &outcome, machine_report(config, boot), memory);
+    let report = Report::new(&shared, &outcome, machine_report(config, boot), memory, ic);
     if !all_back || !busy.is_empty() {
         // A thread that is still at work keeps the machine; so its RAM must stay too.
         std::mem::forget(ram);

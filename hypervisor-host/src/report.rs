@@ -13,6 +13,7 @@ use crate::outcome::{Outcome, Reason};
 use crate::partition::shared::{Shared, nanoseconds_since};
 use crate::stats::{IdleEnd, Site, SpinAnswer, SpinSites, VpStats, exits_by_reason, lock};
 use crate::vmbus::VmbusReport;
+use crate::vsp::ic::ComponentsReport;
 
 /// Most places in the guest that a report names for each VP and for the machine.
 const TOP_SITES: usize = 16;
@@ -49,6 +50,9 @@ pub struct Report {
     /// VMBus; `null` if the machine has none.
     #[serde(default)]
     pub vmbus: Option<VmbusReport>,
+    /// Integration components, just before the machine was taken down.
+    #[serde(default)]
+    pub ic: ComponentsReport,
     /// Each VP.
     pub vps: Vec<VpReport>,
     /// Snapshots, in the order in which the guest asked for them.
@@ -244,6 +248,7 @@ impl Report {
         outcome: &Outcome,
         machine: MachineReport,
         memory: MemoryReport,
+        ic: ComponentsReport,
     ) -> Self {
         let mut sites = SpinSites::default();
         for vp in shared.vps.iter() {
@@ -268,6 +273,7 @@ impl Report {
             idle: IdleReport::of(&shared.vps),
             crashes: shared.crashes.told(),
             vmbus: shared.vmbus.as_ref().map(|vmbus| vmbus.report()),
+            ic,
             vps: (0..).zip(shared.vps.iter()).map(|it| vp_report(shared, &machine, it)).collect(),
             machine,
             marks: marks.kept,
@@ -343,7 +349,8 @@ mod tests {
             boot: "pvh".into(),
         };
         let outcome = Outcome::guest(Reason::GuestExit, 5);
-        Report::new(shared, &outcome, machine, MemoryReport::default())
+        let (memory, ic) = (MemoryReport::default(), ComponentsReport::default());
+        Report::new(shared, &outcome, machine, memory, ic)
     }
 
     #[test]

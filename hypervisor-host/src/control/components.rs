@@ -127,7 +127,7 @@ impl Facility for Shutdown {
     }
 
     fn status(&self) -> Value {
-        json!({ "contact": self.contact() })
+        json!(Shutdown::status(self))
     }
 }
 
@@ -204,6 +204,6 @@ impl Facility for Kvp {
     }
 
     fn status(&self) -> Value {
-        json!({ "contact": self.contact() })
+        json!(Kvp::status(self))
     }
 }

@@ -181,6 +181,11 @@ impl Partition {
         self.shared.vmbus.as_ref()
     }
 
+    /// The machine, for KVM.
+    pub fn vm(&self) -> &Arc<VmFd> {
+        &self.vm
+    }
+
     /// Starts all VPs.
     ///
     /// # Errors

@@ -5,6 +5,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::error::CallError;
 use super::session::Versions;
 use crate::stats::lock;
@@ -33,13 +35,26 @@ impl<Q, A> Call<Q, A> {
 pub(super) struct Calls<Q, A>(Mutex<Inner<Q, A>>);
 
 struct Inner<Q, A> {
-    contact: Contact,
+    status: CallStatus,
     wake: Option<Wake>,
     waiting: VecDeque<Call<Q, A>>,
 }
 
+/// What is known of a component that is asked now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CallStatus {
+    /// How far guest and host are.
+    pub contact: Contact,
+    /// What they last agreed on, also when the channel is closed by now.
+    pub versions: Option<Versions>,
+    /// Questions that went to the guest.
+    pub asked: u64,
+    /// Answers.
+    pub answered: u64,
+}
+
 /// How far guest and host have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Contact {
     /// The channel is not open, or versions are not agreed on.
@@ -51,9 +66,20 @@ pub enum Contact {
     Agreed(Versions),
 }
 
+impl Contact {
+    /// What was agreed on.
+    pub fn versions(self) -> Option<Versions> {
+        match self {
+            Self::Agreed(versions) => Some(versions),
+            Self::None | Self::NoCommonVersion => None,
+        }
+    }
+}
+
 impl<Q, A> Default for Calls<Q, A> {
     fn default() -> Self {
-        Self(Mutex::new(Inner { contact: Contact::None, wake: None, waiting: VecDeque::new() }))
+        let (status, wake, waiting) = (CallStatus::default(), None, VecDeque::new());
+        Self(Mutex::new(Inner { status, wake, waiting }))
     }
 }
 
@@ -80,7 +106,7 @@ impl<Q, A> Calls<Q, A> {
         check: impl FnOnce(Versions) -> Result<(), CallError>,
     ) -> Result<Receiver<Result<A, CallError>>, CallError> {
         let mut inner = lock(&self.0);
-        match inner.contact {
+        match inner.status.contact {
             Contact::None => return Err(CallError::NoDriver),
             Contact::NoCommonVersion => return Err(CallError::NoCommonVersion),
             Contact::Agreed(versions) => check(versions)?,
@@ -105,25 +131,40 @@ impl<Q, A> Calls<Q, A> {
 
     /// Guest and host have come so far.
     pub(super) fn set_contact(&self, contact: Contact) {
-        lock(&self.0).contact = contact;
+        let mut inner = lock(&self.0);
+        inner.status.contact = contact;
+        inner.status.versions = contact.versions().or(inner.status.versions);
     }
 
-    /// How far they have come.
-    pub(super) fn contact(&self) -> Contact {
-        lock(&self.0).contact
+    /// What is known.
+    pub(super) fn status(&self) -> CallStatus {
+        lock(&self.0).status
     }
 
     /// The channel was closed; who waits is told.
     pub(super) fn closed(&self) {
-        *lock(&self.0) = Inner { contact: Contact::None, wake: None, waiting: VecDeque::new() };
+        let mut inner = lock(&self.0);
+        inner.status.contact = Contact::None;
+        inner.wake = None;
+        let gone = std::mem::take(&mut inner.waiting);
+        drop(inner);
+        drop(gone);
     }
 
-    /// The next call.
+    /// The next call, which goes to the guest now.
     pub(super) fn next(&self) -> Option<Call<Q, A>> {
-        lock(&self.0).waiting.pop_front()
+        let mut inner = lock(&self.0);
+        let call = inner.waiting.pop_front()?;
+        inner.status.asked += 1;
+        Some(call)
     }
 
-    /// Puts a call that nobody waits for before all others.
+    /// The guest has answered.
+    pub(super) fn count_answer(&self) {
+        lock(&self.0).status.answered += 1;
+    }
+
+    /// Puts a question in the line to whose answer nobody listens.
     pub(super) fn push(&self, question: Q) {
         let (reply, _) = sync_channel(1);
         lock(&self.0).waiting.push_back(Call { question, reply });

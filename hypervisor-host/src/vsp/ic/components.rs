@@ -3,8 +3,13 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use super::calls::CallStatus;
 use super::clock::Clocks;
+use super::heartbeat::HeartbeatStatus;
 use super::kvp::HostItems;
+use super::timesync::TimesyncStatus;
 use super::{Component, Heartbeat, IcDevice, Kvp, Shutdown, Timesync};
 use crate::vmbus::VmbusDevice;
 
@@ -102,6 +107,31 @@ impl Components {
             device(&self.kvp),
         ];
         all.into_iter().flatten().collect()
+    }
+}
+
+/// What a report tells of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ComponentsReport {
+    /// Heartbeat, if the guest was offered it; the others likewise.
+    pub heartbeat: Option<HeartbeatStatus>,
+    /// Shutdown.
+    pub shutdown: Option<CallStatus>,
+    /// Time synchronisation.
+    pub timesync: Option<TimesyncStatus>,
+    /// Key-value exchange.
+    pub kvp: Option<CallStatus>,
+}
+
+impl Components {
+    /// What is known of them now.
+    pub fn report(&self) -> ComponentsReport {
+        ComponentsReport {
+            heartbeat: self.heartbeat.as_ref().map(Heartbeat::status),
+            shutdown: self.shutdown.as_ref().map(Shutdown::status),
+            timesync: self.timesync.as_ref().map(Timesync::status),
+            kvp: self.kvp.as_ref().map(Kvp::status),
+        }
     }
 }
 

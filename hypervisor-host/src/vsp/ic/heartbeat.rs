@@ -13,7 +13,7 @@ use hv_abi::ic::heartbeat::{
     HeartbeatMessage,
 };
 use hv_abi::ic::{HEARTBEAT_INSTANCE, HEARTBEAT_INTERFACE, IcMessageType, IcVersion};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::calls::{Contact, Wake};
@@ -30,7 +30,7 @@ pub const LOST_AFTER: u64 = 3;
 const PERIOD: Duration = Duration::from_millis(HEARTBEAT_PERIOD_MS);
 
 /// Whether a guest lives, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pulse {
     /// No driver has answered yet.
@@ -43,15 +43,31 @@ pub enum Pulse {
     Lost,
 }
 
+/// How a guest's application says it is. Linux never says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Application {
+    /// Nothing is said, or nothing that makes sense.
+    Unknown,
+    /// Well.
+    Healthy,
+    /// A critical error.
+    Critical,
+    /// Stopped.
+    Stopped,
+}
+
 /// What is known of a guest's heart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeartbeatStatus {
     /// In one word.
     pub pulse: Pulse,
-    /// How the guest's application says it is (Linux: always `unknown`).
-    pub application: &'static str,
-    /// What was agreed on.
+    /// How the guest's application is.
+    pub application: Application,
+    /// How far guest and host are.
     pub contact: Contact,
+    /// What they last agreed on, also when the channel is closed by now.
+    pub versions: Option<Versions>,
     /// Requests sent.
     pub sent: u64,
     /// Requests answered in time.
@@ -69,6 +85,7 @@ pub struct HeartbeatStatus {
 #[derive(Debug, Default)]
 struct Heart {
     contact: Contact,
+    versions: Option<Versions>,
     application: Option<ApplicationState>,
     sent: u64,
     answered: u64,
@@ -96,8 +113,9 @@ impl Heartbeat {
         let since = heart.last_answer.map(|at| at.elapsed().as_millis());
         HeartbeatStatus {
             pulse,
-            application: application_name(heart.application),
+            application: application(heart.application),
             contact: heart.contact,
+            versions: heart.versions,
             sent: heart.sent,
             answered: heart.answered,
             missed: heart.missed,
@@ -110,12 +128,12 @@ impl Heartbeat {
     }
 }
 
-fn application_name(state: Option<ApplicationState>) -> &'static str {
+fn application(state: Option<ApplicationState>) -> Application {
     match state {
-        Some(ApplicationState::HEALTHY) => "healthy",
-        Some(ApplicationState::CRITICAL) => "critical",
-        Some(ApplicationState::STOPPED) => "stopped",
-        _ => "unknown",
+        Some(ApplicationState::HEALTHY) => Application::Healthy,
+        Some(ApplicationState::CRITICAL) => Application::Critical,
+        Some(ApplicationState::STOPPED) => Application::Stopped,
+        _ => Application::Unknown,
     }
 }
 
@@ -179,6 +197,7 @@ impl Session for HeartbeatSession {
         self.due = Some(now);
         let mut heart = lock(&self.heart);
         heart.contact = Contact::Agreed(versions);
+        heart.versions = Some(versions);
         heart.missed_in_a_row = 0;
     }
 

@@ -27,7 +27,7 @@ mod tests;
 pub mod timesync;
 
 pub use component::Component;
-pub use components::{Components, IcChoice};
+pub use components::{Components, ComponentsReport, IcChoice};
 pub use device::IcDevice;
 pub use error::{CallError, IcError};
 pub use heartbeat::Heartbeat;

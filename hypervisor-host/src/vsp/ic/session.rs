@@ -7,24 +7,41 @@ use std::time::Instant;
 
 use hv_abi::ic::negotiate::{FRAMEWORK_VERSIONS, NegotiateAnswer, NegotiateHeader};
 use hv_abi::ic::{IcMessageType, IcStatus, IcVersion};
+use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes;
 
 use super::error::IcError;
 use super::message::{Answer, request};
 
 /// What guest and host agreed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Versions {
     /// Of headers and negotiation.
-    #[serde(serialize_with = "as_text")]
+    #[serde(with = "text")]
     pub framework: IcVersion,
     /// Of the component's messages.
-    #[serde(serialize_with = "as_text")]
+    #[serde(with = "text")]
     pub message: IcVersion,
 }
 
-fn as_text<S: serde::Serializer>(version: &IcVersion, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(version)
+/// Versions in reports: `"3.0"`.
+mod text {
+    use hv_abi::ic::IcVersion;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(it: &IcVersion, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(it)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<IcVersion, D::Error> {
+        let text = String::deserialize(from)?;
+        let parts = text.split_once('.');
+        let version = parts.and_then(|(major, minor)| {
+            Some(IcVersion::new(major.parse().ok()?, minor.parse().ok()?))
+        });
+        version.ok_or_else(|| D::Error::custom("no version"))
+    }
 }
 
 /// What a host offers of a component.

@@ -14,7 +14,7 @@ use hv_abi::ic::{IcMessageType, IcStatus, IcVersion, SHUTDOWN_INSTANCE, SHUTDOWN
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::calls::{Call, Calls, Contact, Wake};
+use super::calls::{Call, CallStatus, Calls, Contact, Wake};
 use super::component::Component;
 use super::error::{CallError, IcError};
 use super::message::Answer;
@@ -80,9 +80,9 @@ impl Shutdown {
         })
     }
 
-    /// What was agreed on.
-    pub fn contact(&self) -> Contact {
-        self.0.contact()
+    /// What is known.
+    pub fn status(&self) -> CallStatus {
+        self.0.status()
     }
 }
 
@@ -134,6 +134,7 @@ impl Session for ShutdownSession {
         match self.open.take_if(|(transaction, _)| *transaction == answer.transaction) {
             None => Err(unexpected(answer)),
             Some((_, call)) => {
+                self.calls.count_answer();
                 call.reply(match answer.status {
                     IcStatus::S_OK => Ok(()),
                     status => Err(CallError::Refused(status)),

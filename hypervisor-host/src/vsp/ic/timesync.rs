@@ -13,7 +13,7 @@ use hv_abi::ic::timesync::{
     TimesyncRefMessage,
 };
 use hv_abi::ic::{IcMessageType, IcStatus, IcVersion, TIMESYNC_INSTANCE, TIMESYNC_INTERFACE};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::calls::{Contact, Wake};
@@ -32,10 +32,12 @@ const LEAST_SUSPENDED: Duration = Duration::from_millis(500);
 const MOST_OPEN: usize = 4;
 
 /// What was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TimesyncStatus {
-    /// What was agreed on.
+    /// How far guest and host are.
     pub contact: Contact,
+    /// What they last agreed on, also when the channel is closed by now.
+    pub versions: Option<Versions>,
     /// Times that the guest was told to set its clock.
     pub syncs: u64,
     /// Samples sent.
@@ -128,7 +130,9 @@ impl Session for TimesyncSession {
     fn ready(&mut self, now: Instant, versions: Versions) {
         self.versions = versions;
         self.due = Some(now);
-        lock(&self.component.status).contact = Contact::Agreed(versions);
+        let mut status = lock(&self.component.status);
+        status.contact = Contact::Agreed(versions);
+        status.versions = Some(versions);
     }
 
     fn refused(&mut self) {

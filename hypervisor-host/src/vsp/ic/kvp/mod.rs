@@ -21,7 +21,7 @@ pub use self::host_items::HostItems;
 pub use self::session::KvpSession;
 use self::session::{KvpCalls, Question};
 use self::wire::{check_key, check_value};
-use super::calls::{Contact, Wake};
+use super::calls::{CallStatus, Wake};
 use super::component::Component;
 use super::error::CallError;
 
@@ -86,9 +86,9 @@ impl Kvp {
         Self { calls: Arc::default(), host_items: Arc::new(host_items) }
     }
 
-    /// What was agreed on.
-    pub fn contact(&self) -> Contact {
-        self.calls.contact()
+    /// What is known.
+    pub fn status(&self) -> CallStatus {
+        self.calls.status()
     }
 
     /// The value of a key. What a guest says of itself is looked for in its list: Linux makes that one up when it is

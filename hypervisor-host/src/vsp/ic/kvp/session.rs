@@ -76,6 +76,7 @@ impl Session for KvpSession {
     fn answer(&mut self, _now: Instant, answer: &Answer<'_>) -> Result<(), IcError> {
         let open = self.open.take_if(|(transaction, _)| *transaction == answer.transaction);
         let (_, call) = open.ok_or_else(|| unexpected(answer))?;
+        self.calls.count_answer();
         let result = match answer.status {
             IcStatus::S_OK => Ok(decode(&call.question, answer)?),
             IcStatus::S_CONT => Err(CallError::NoSuchKey),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hv_abi::ic::heartbeat::{HEARTBEAT_V1, HEARTBEAT_V3};
 
 use super::super::error::IcError;
-use super::super::heartbeat::{Heartbeat, Pulse};
+use super::super::heartbeat::{Application, Heartbeat, Pulse};
 use super::guest::{BODY, Guest, answer_to, get64, type_of, with_size, with_transaction};
 
 const PERIOD: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ fn a_guest_that_answers_is_well() {
         guest.pass(PERIOD);
     }
     let status = heartbeat.status();
-    assert_eq!((status.pulse, status.application), (Pulse::Ok, "unknown"));
+    assert_eq!((status.pulse, status.application), (Pulse::Ok, Application::Unknown));
     assert_eq!((status.sent, status.answered, status.missed), (300, 300, 0));
     assert_eq!(status.round_trip_us, Some(3000));
 }
@@ -57,7 +57,9 @@ fn requests_come_every_two_seconds() {
 
 #[test]
 fn the_state_of_the_application_is_told_from_version_3_on() {
-    for (version, told) in [(HEARTBEAT_V1, "unknown"), (HEARTBEAT_V3, "critical")] {
+    for (version, told) in
+        [(HEARTBEAT_V1, Application::Unknown), (HEARTBEAT_V3, Application::Critical)]
+    {
         let heartbeat = Heartbeat::default();
         let mut guest = Guest::agree(&heartbeat, version);
         let request = guest.request();

@@ -3,5 +3,6 @@
 pub(super) mod guest;
 mod heartbeat;
 mod negotiation;
+mod on_a_bus;
 mod shutdown;
 mod timesync;
