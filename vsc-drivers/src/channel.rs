@@ -8,6 +8,8 @@ mod open;
 mod receive;
 mod send;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 pub use open::OpenParams;
 pub use shared::SharedBuffer;

@@ -103,3 +103,6 @@ impl<H: Hal> fmt::Debug for Registry<H> {
         f.debug_list().entries(types).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

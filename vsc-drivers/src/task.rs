@@ -6,6 +6,8 @@
 mod bell;
 mod block_on;
 mod both;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub(crate) use bell::Bell;

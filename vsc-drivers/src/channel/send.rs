@@ -105,7 +105,8 @@ impl<H: Hal> Channel<H> {
         Ok(sender.capacity().saturating_sub(free))
     }
 
-    /// Sends one packet, and waits for room if there is none.
+    /// Sends one packet, and waits for room if there is none: for as long as the host takes. See [`within`](crate::task::within) for a time
+    /// limit.
     ///
     /// # Errors
     ///
@@ -119,8 +120,8 @@ impl<H: Hal> Channel<H> {
         }
     }
 
-    /// Waits until `bytes` bytes of the ring to the host are free ([`OutgoingPacket::ring_bytes`]). Somebody else may be faster to use
-    /// them.
+    /// Waits until `bytes` bytes of the ring to the host are free ([`OutgoingPacket::ring_bytes`]), for as long as the host takes.
+    /// Somebody else may be faster to use them.
     ///
     /// # Errors
     ///

@@ -277,6 +277,11 @@ impl HostEnd {
         lock(&self.from_guest).memory().control(word).store(value, Ordering::SeqCst);
     }
 
+    /// A control word of the ring from the guest.
+    pub fn guests_control(&self, word: Control) -> u32 {
+        lock(&self.from_guest).memory().control(word).load(Ordering::SeqCst)
+    }
+
     /// Writes bytes into the data of the ring to the guest, as a broken host might.
     pub fn scribble(&self, offset: u32, bytes: &[u8]) {
         lock(&self.to_guest).memory().write(offset, bytes);

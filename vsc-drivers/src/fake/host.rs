@@ -107,6 +107,11 @@ impl FakeHost {
         lock(&self.machine.host).refusals.extend(statuses);
     }
 
+    /// Whether the hypervisor refuses the guest's signals, as if there were no such connection.
+    pub fn refuse_signals(&self, refuse: bool) {
+        lock(&self.machine.host).deaf = refuse;
+    }
+
     /// Sends the guest a message, any bytes.
     pub fn deliver(&self, message: &[u8]) {
         self.machine.deliver(message);
@@ -130,6 +135,7 @@ impl FakeHost {
 
     /// The guest's signals for a channel so far: by call, and by monitor.
     pub fn signals(&self, channel: ChannelId) -> (u64, u64) {
+        self.machine.look_at_monitors();
         let host = lock(&self.machine.host);
         host.devices
             .get(&channel.relid())

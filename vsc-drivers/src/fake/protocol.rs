@@ -63,6 +63,8 @@ pub(super) struct Host {
     pub(super) forgiving: bool,
     /// Set when the host says what is not so: the guest may then do anything.
     pub(super) lying: bool,
+    /// Refuses signals.
+    pub(super) deaf: bool,
     pub(super) refusals: VecDeque<HvError>,
     pub(super) messages: Vec<(u32, Vec<u8>)>,
     pub(super) serial: u64,
@@ -80,6 +82,7 @@ impl Host {
             rules: Vec::new(),
             forgiving: false,
             lying: false,
+            deaf: false,
             refusals: VecDeque::new(),
             messages: Vec::new(),
             serial: 0,

@@ -24,6 +24,9 @@ impl Machine {
     pub(super) fn signal(&self, connection: u32, flag: u16) -> Result<(), HvError> {
         assert_eq!(flag, 0, "channels have one flag");
         let mut host = lock(&self.host);
+        if host.deaf {
+            return Err(HvError::INVALID_CONNECTION_ID);
+        }
         let signalled = if connection == VMBUS_EVENT_CONNECTION_ID {
             self.take_bits(&host)
         } else {

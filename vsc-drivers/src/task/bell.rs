@@ -27,6 +27,12 @@ impl Bell {
         Self { waiting: Mutex::new(Vec::new()) }
     }
 
+    /// How many are in the list.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
     /// Wakes all. Fit for interrupt handlers.
     pub(crate) fn ring(&self, hal: &impl Hal) {
         hal.without_interrupts(|| {
