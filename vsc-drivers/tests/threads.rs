@@ -39,8 +39,8 @@ fn channels_on_many_threads_lose_nothing() {
         let drivers: Vec<_> = channels
             .iter()
             .map(|&channel| {
-                scope.spawn(|| serve(&host, channel));
-                let (bus, packets) = (&bus, &packets);
+                let (host, bus, packets) = (&host, &bus, &packets);
+                scope.spawn(move || serve(host, channel));
                 scope.spawn(move || packets.fetch_add(drive(bus, channel), Ordering::SeqCst))
             })
             .collect();

@@ -5,7 +5,6 @@ use hv_abi::vmbus::version::VmbusVersion;
 
 /// How a bus is to behave. [`BusOptions::default`] suits any host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct BusOptions {
     /// The newest version to ask for.
     pub newest: VmbusVersion,

@@ -58,8 +58,7 @@ fn drivers_start_at_boot_and_later_and_unknown_types_are_left_alone() {
         seconds(&bus, 3).await;
         let unknown: Vec<_> = registry.unknown(&bus).iter().map(|offer| offer.channel).collect();
         assert_eq!(unknown, [strange]);
-        let expected =
-            [("disk", disk), ("network", network), ("disk", other_disk), ("gone", disk)];
+        let expected = [("disk", disk), ("network", network), ("disk", other_disk), ("gone", disk)];
         assert_eq!(*log.lock().unwrap(), expected);
         assert!(!host.has(disk), "given back");
         // The number is used again.
@@ -95,7 +94,11 @@ fn an_executor_gets_the_tasks_one_by_one() {
         bus.connect().await.unwrap();
         let task = registry.next(&bus).await;
         assert_eq!(*log.lock().unwrap(), []);
-        both(task, async { seconds(&bus, 1).await; host.rescind(disk) }).await;
+        both(task, async {
+            seconds(&bus, 1).await;
+            host.rescind(disk);
+        })
+        .await;
     });
     assert_eq!(*log.lock().unwrap(), [("disk", disk), ("gone", disk)]);
 }

@@ -37,7 +37,7 @@ pub fn block_on<H: Hal, B: Future, F: Future>(hal: &H, background: B, future: F)
             background_runs = false;
             continue;
         }
-        if !flag.load(Ordering::SeqCst) {
+        while !flag.load(Ordering::SeqCst) {
             hal.relax(flag);
         }
     };

@@ -86,7 +86,8 @@ fn waits_may_nest() {
 #[test]
 fn wakers_of_past_waits_do_no_harm() {
     let hal = FakeHost::new().hal();
-    let old = block_on(&hal, pending::<()>(), poll_fn(|context| Poll::Ready(context.waker().clone())));
+    let old =
+        block_on(&hal, pending::<()>(), poll_fn(|context| Poll::Ready(context.waker().clone())));
     drop(old.clone());
     old.wake_by_ref();
     let mut polls = 0;
