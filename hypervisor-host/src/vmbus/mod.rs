@@ -16,7 +16,6 @@ mod server;
 mod signals;
 mod stats;
 #[cfg(test)]
-#[expect(dead_code, reason = "for the tests to come")]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use hv_abi::vmbus::{
 
 use super::error::Malformed;
 use super::monitor::Monitor;
-use super::outbox::{After, encode_header};
+use super::outbox::{After, Cause, encode_header};
 use super::page_signals::PageSignals;
 use super::state::{Connection, Contact, Info, Next, Phase, State};
 use super::{Bus, StartError};
@@ -122,7 +122,8 @@ impl Bus {
     fn unloaded(&self, state: &mut State, version: VmbusVersion) {
         if version >= VmbusVersion::V1_1 {
             let after = After::Unloaded(state.target_serial);
-            self.post(state, encode_header(MessageType::UNLOAD_RESPONSE), after);
+            let response = encode_header(MessageType::UNLOAD_RESPONSE);
+            self.post(state, response, Cause::Answer, after);
         } else {
             self.remove_target(state);
         }

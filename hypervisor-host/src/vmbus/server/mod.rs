@@ -38,7 +38,7 @@ use thiserror::Error;
 use vm_memory::GuestMemoryMmap;
 
 use self::inbox::Inbox;
-use self::outbox::{After, Outbox, encode};
+use self::outbox::{After, Cause, Outbox, encode};
 use self::state::State;
 use self::worker::Workers;
 use super::device::VmbusDevice;
@@ -194,15 +194,20 @@ impl Bus {
         lock(&self.state)
     }
 
-    /// Sends a message over the present connection.
+    /// Answers over the present connection.
     fn send<M: VmbusMessage>(&self, state: &State, message: &M) {
-        self.post(state, encode(message), After::Nothing);
+        self.post(state, encode(message), Cause::Answer, After::Nothing);
     }
 
-    fn post(&self, state: &State, message: HvMessage, after: After) {
+    /// Tells of something that the guest did not ask for.
+    fn announce(&self, state: &State, message: HvMessage) {
+        self.post(state, message, Cause::Announcement, After::Nothing);
+    }
+
+    fn post(&self, state: &State, message: HvMessage, cause: Cause, after: After) {
         let Some(target) = state.target else { return };
         self.stats.sent(&message);
-        if self.outbox.push(message, after) {
+        if self.outbox.push(message, cause, after) {
             self.synic.messages_wait(target);
         }
     }

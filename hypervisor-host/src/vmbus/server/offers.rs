@@ -11,7 +11,7 @@ use hv_abi::vmbus::offer::ChannelOffer;
 use hv_abi::vmbus::version::VmbusVersion;
 
 use super::error::Malformed;
-use super::outbox::{After, encode_header};
+use super::outbox::{encode, encode_header};
 use super::state::{Channel, Device, Phase, State};
 use super::{AddError, Bus, DeviceId};
 use crate::vmbus::channel::link::Link;
@@ -79,7 +79,7 @@ impl Bus {
         for (_, id, _) in devices {
             self.offer(state, id, 0, None);
         }
-        self.post(state, encode_header(MessageType::ALLOFFERS_DELIVERED), After::Nothing);
+        self.announce(state, encode_header(MessageType::ALLOFFERS_DELIVERED));
         Ok(())
     }
 
@@ -127,7 +127,7 @@ impl Bus {
             released: false,
         };
         state.channels.insert(id, channel);
-        self.send(state, &message);
+        self.announce(state, encode(&message));
         Some(id)
     }
 
@@ -174,7 +174,7 @@ impl Bus {
             *reopen = None;
         }
         let header = MessageHeader::new(MessageType::RESCIND_CHANNELOFFER);
-        self.send(state, &RescindChannelOffer { header, child_relid: id });
+        self.announce(state, encode(&RescindChannelOffer { header, child_relid: id }));
     }
 
     /// A provider gave a channel up.

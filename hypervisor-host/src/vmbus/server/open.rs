@@ -14,7 +14,7 @@ use hv_abi::vmbus::version::{VmbusVersion, feature};
 use super::Bus;
 use super::error::Malformed;
 use super::offers::signal_connection;
-use super::outbox::{After, encode};
+use super::outbox::{After, Cause, encode};
 use super::state::{Info, Opening, Phase, State};
 use crate::hyperv::synic::{RouteUse, Sint};
 use crate::process::tell;
@@ -45,7 +45,7 @@ impl Bus {
             status,
         };
         let after = opened.as_ref().map_or(After::Nothing, |link| After::Start(link.clone()));
-        self.post(state, encode(&result), after);
+        self.post(state, encode(&result), Cause::Answer, after);
         opened.map(drop)
     }
 

@@ -1,7 +1,7 @@
 //! Messages to the guest that wait for the slot of their source.
 //!
-//! There are never many: the bus answers no further messages of the guest while more than a few wait, and what it sends by
-//! itself is one offer or rescission for each channel number.
+//! There are never many: the bus answers no further messages of the guest while more than a few answers wait, and what it
+//! sends by itself is one offer and one rescission for each channel number.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use crate::hyperv::synic::MessageFeed;
 use crate::stats::lock;
 use crate::vmbus::channel::link::Link;
 
-/// While so many wait, the guest's messages are not answered.
+/// While so many answers wait, the guest's messages are not answered.
 const ENOUGH: usize = 32;
 
 /// What is to be done when the guest has a message in its slot.
@@ -28,6 +28,21 @@ pub(super) enum After {
     Unloaded(u64),
 }
 
+/// Why a message is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The guest asked.
+    Answer,
+    /// Something came, or went.
+    Announcement,
+}
+
+struct Waiting {
+    message: HvMessage,
+    cause: Cause,
+    after: After,
+}
+
 /// The queue.
 pub(super) struct Outbox {
     inbox: Arc<Inbox>,
@@ -36,7 +51,9 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<(HvMessage, After)>,
+    waiting: VecDeque<Waiting>,
+    /// How many of them are answers.
+    answers: usize,
     /// Of the message that was fetched last.
     after: Option<After>,
 }
@@ -48,13 +65,14 @@ impl Outbox {
 
     /// Whether the guest should read some first.
     pub(super) fn is_full(&self) -> bool {
-        lock(&self.state).waiting.len() >= ENOUGH
+        lock(&self.state).answers >= ENOUGH
     }
 
     /// Adds a message. Tells whether it is the first, so that its source must be told.
-    pub(super) fn push(&self, message: HvMessage, after: After) -> bool {
+    pub(super) fn push(&self, message: HvMessage, cause: Cause, after: After) -> bool {
         let mut state = lock(&self.state);
-        state.waiting.push_back((message, after));
+        state.answers += usize::from(cause == Cause::Answer);
+        state.waiting.push_back(Waiting { message, cause, after });
         state.waiting.len() == 1
     }
 
@@ -68,9 +86,11 @@ impl Outbox {
 impl MessageFeed for Outbox {
     fn next(&self) -> Option<HvMessage> {
         let mut state = lock(&self.state);
-        let (message, after) = state.waiting.pop_front()?;
+        let Waiting { message, cause, after } = state.waiting.pop_front()?;
         state.after = Some(after);
-        let has_room_again = state.waiting.len() + 1 == ENOUGH;
+        let answers = usize::from(cause == Cause::Answer);
+        let has_room_again = answers != 0 && state.answers == ENOUGH;
+        state.answers -= answers;
         drop(state);
         if has_room_again {
             self.inbox.look_again();

@@ -1,14 +1,14 @@
 //! A channel that the guest has opened.
 
+use hv_abi::hypercall::HvError;
 use hv_abi::vmbus::message::{
-    CloseChannel, GpadlTeardown, GpadlTorndown, MessageHeader, MessageType, OfferChannel,
-    OpenChannel, OpenChannelResult,
+    MessageHeader, MessageType, OfferChannel, OpenChannel, OpenChannelResult,
 };
 use hv_abi::vmbus::packet::PacketType;
 use vm_memory::GuestMemoryMmap;
 use vmbus_ring::{OutgoingPacket, PagedMemory, RingReceiver, RingSender};
 
-use super::{TestGuest, wait_for};
+use super::{INTERRUPT_PAGE, TestGuest, wait_for};
 use crate::vmbus::channel::rings::map_ring;
 
 /// Memory of a ring.
@@ -76,8 +76,17 @@ impl TestChannel {
             result => Some(result.unwrap()),
         });
         if signal.needed() {
-            guest.signal(self.connection).unwrap();
+            self.signal(guest).unwrap();
         }
+    }
+
+    /// Signals the host as the version has it: by the channel's connection, or by the interrupt page and connection 2.
+    pub(crate) fn signal(&self, guest: &TestGuest) -> Result<(), HvError> {
+        if self.connection != 0 {
+            return guest.signal(self.connection);
+        }
+        guest.set_bit(INTERRUPT_PAGE + 2048 + u64::from(self.id / 8), self.id % 8);
+        guest.signal(2)
     }
 
     /// The next packet, if there is one; signals the host if it waits for room.
@@ -91,7 +100,7 @@ impl TestChannel {
         });
         if self.receiver.release().needed() {
             // The channel may be closed by now.
-            let _ = guest.signal(self.connection);
+            let _ = self.signal(guest);
         }
         received
     }
@@ -102,17 +111,8 @@ impl TestChannel {
 
     /// Closes the channel and takes the memory back.
     pub(crate) fn close(self, guest: &TestGuest) {
-        let header = MessageHeader::new(MessageType::CLOSECHANNEL);
-        guest.post(&CloseChannel { header, child_relid: self.id });
-        self.take_back(guest);
-    }
-
-    /// Takes the memory back.
-    pub(crate) fn take_back(self, guest: &TestGuest) {
-        let header = MessageHeader::new(MessageType::GPADL_TEARDOWN);
-        guest.post(&GpadlTeardown { header, child_relid: self.id, gpadl: self.gpadl });
-        let torndown: GpadlTorndown = guest.take();
-        assert_eq!(torndown.gpadl, self.gpadl);
+        guest.post_close(self.id);
+        guest.tear_down(self.id, self.gpadl);
     }
 }
 

@@ -7,7 +7,7 @@
 mod channel;
 mod lines;
 
-pub(crate) use self::channel::TestChannel;
+pub(crate) use self::channel::{TestChannel, request as open_request};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -18,8 +18,8 @@ use hv_abi::hypercall::{HV_CALL_POST_MESSAGE, HV_CALL_SIGNAL_EVENT, HvError, Hyp
 use hv_abi::synic::{HV_MESSAGE_PAYLOAD_BYTES, HvInputPostMessage, HvInputSignalEvent, HvMessage};
 use hv_abi::synic::{HvMessageHeader, HvMessageType};
 use hv_abi::vmbus::message::{
-    GpadlCreated, GpadlHeader, InitiateContact, MessageHeader, MessageType, OfferChannel,
-    VersionResponse, VmbusMessage,
+    CloseChannel, GpadlCreated, GpadlHeader, GpadlTeardown, GpadlTorndown, InitiateContact,
+    MessageHeader, MessageType, OfferChannel, RescindChannelOffer, VersionResponse, VmbusMessage,
 };
 use hv_abi::vmbus::packet::GpaRangeHeader;
 use hv_abi::vmbus::version::VmbusVersion;
@@ -84,14 +84,16 @@ impl TestGuest {
                 synic.work(vp);
             }
         });
-        for vp in 0..VPS {
-            let (message_page, event_page) = (messages(vp) | 1, events(vp) | 1);
-            synic.registers_changed(vp, Registers { control: 1, message_page, event_page });
-        }
+        enable_synic(&synic, true);
         let server = VmbusServer::new(synic.clone(), memory.clone(), options).unwrap();
         let (next_page, next_gpadl) = (AtomicU64::new(FREE_PAGES), AtomicU64::new(0xE1E10));
         let target = Sint { vp: 0, number: SINT };
         Self { memory, synic, server, lines, next_page, next_gpadl, target }
+    }
+
+    /// Switches all SynICs on or off.
+    pub(crate) fn enable_synic(&self, on: bool) {
+        enable_synic(&self.synic, on);
     }
 
     /// Pages that nobody uses yet.
@@ -263,6 +265,27 @@ impl TestGuest {
         gpadl
     }
 
+    pub(crate) fn post_teardown(&self, child_relid: u32, gpadl: u32) {
+        let header = MessageHeader::new(MessageType::GPADL_TEARDOWN);
+        self.post(&GpadlTeardown { header, child_relid, gpadl });
+    }
+
+    /// Takes memory back.
+    pub(crate) fn tear_down(&self, child_relid: u32, gpadl: u32) {
+        self.post_teardown(child_relid, gpadl);
+        assert_eq!(self.take::<GpadlTorndown>().gpadl, gpadl);
+    }
+
+    pub(crate) fn post_close(&self, child_relid: u32) {
+        let header = MessageHeader::new(MessageType::CLOSECHANNEL);
+        self.post(&CloseChannel { header, child_relid });
+    }
+
+    /// The next message rescinds this channel.
+    pub(crate) fn expect_rescind(&self, channel: u32) {
+        assert_eq!(self.take::<RescindChannelOffer>().child_relid, channel);
+    }
+
     /// Opens a channel with rings of so many pages each.
     pub(crate) fn open(&self, offer: &OfferChannel, ring_pages: u64) -> TestChannel {
         TestChannel::open(self, offer, ring_pages, 0)
@@ -324,6 +347,15 @@ pub(crate) fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T 
         }
         assert!(Instant::now() < deadline, "{what} does not come");
         std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+fn enable_synic(synic: &Synic, on: bool) {
+    for vp in 0..VPS {
+        let (message_page, event_page) = (messages(vp) | 1, events(vp) | 1);
+        let control = on.into();
+        synic.registers_changed(vp, Registers { control, message_page, event_page });
+        synic.work(vp);
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Echo {
     pub(super) offered: AtomicU16,
     /// Channels that are served now.
     pub(super) serving: AtomicU32,
+    /// Whoever has this keeps channels from ending.
+    pub(super) hold: Mutex<()>,
     /// What the last one was opened with.
     pub(super) open_data: Mutex<[u8; 120]>,
 }
@@ -36,6 +38,7 @@ impl Echo {
             sub_channels: AtomicU16::new(0),
             offered: AtomicU16::new(0),
             serving: AtomicU32::new(0),
+            hold: Mutex::default(),
             open_data: Mutex::new([0; 120]),
         }
     }
@@ -60,6 +63,7 @@ impl VmbusDevice for Echo {
             self.offered.store(offered, Ordering::SeqCst);
         }
         let result = answer_all(channel);
+        drop(self.hold.lock().unwrap());
         self.serving.fetch_sub(1, Ordering::SeqCst);
         result
     }
