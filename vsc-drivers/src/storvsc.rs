@@ -76,8 +76,7 @@ pub const INTERFACES: [Guid; 2] = [SCSI_GUID, IDE_GUID];
 
 /// A storage controller. Clones are the same controller.
 ///
-/// Dropping the last handle and the last [`Disk`] closes its channels. Memory that the host has at that moment is never freed: end what is in flight first
-/// ([`StorVsc::drained`]).
+/// Dropping the last handle and the last [`Disk`] closes its channels. Memory that the host has at that moment is never freed; [`StorVsc::stop`] gets it back.
 pub struct StorVsc<H: Hal> {
     controller: Arc<Controller<H>>,
 }
@@ -217,6 +216,25 @@ impl<H: Hal> StorVsc<H> {
     /// Requests that the host has, those included that nobody waits for any longer.
     pub fn in_flight(&self) -> usize {
         self.controller.queues.iter().map(|queue| queue.with(|slots| slots.in_flight())).sum()
+    }
+
+    /// Ends the controller: waits until the host has nothing any more, but not longer than `limit_100ns`, and closes the channels. Needs the
+    /// driver's task, which then ends, and the bus's. The device can be started again afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError`] of a channel that the host did not say to have closed. What it may still write to is never freed.
+    pub async fn stop(&self, limit_100ns: u64) -> Result<(), ChannelError> {
+        self.drained(limit_100ns).await;
+        let mut result = Ok(());
+        // The primary channel last, as Linux does (`vmbus_disconnect_ring`).
+        for queue in self.controller.queues.iter().rev() {
+            let closed = queue.channel().close().await;
+            // A host answers only when the device has let go of the guest's memory.
+            queue.end(closed.is_ok());
+            result = result.and(closed);
+        }
+        result
     }
 
     /// Waits until the host has nothing any more, or `limit_100ns` is over; whether it has nothing.

@@ -13,7 +13,7 @@ use super::buffer::{IoBuffer, Lent};
 use super::command::Command;
 use super::controller::Controller;
 use super::error::{DiskError, DiskErrorKind, Failed};
-use super::facts::{Identity, Provisioning};
+use super::facts::{Geometry, Identity, Provisioning};
 use super::inventory::{Shape, Unit};
 use super::slots::Address;
 use super::transfer::{Ended, Transfer};
@@ -70,7 +70,7 @@ impl<H: Hal> Disk<H> {
 
     /// Bytes of a block; of a disk this never changes.
     pub fn block_bytes(&self) -> u32 {
-        self.shape().geometry.block_bytes
+        self.unit.geometry().block_bytes
     }
 
     /// Bytes of the blocks that the disk has inside: shorter or misaligned writes may be slow.
@@ -80,12 +80,12 @@ impl<H: Hal> Disk<H> {
 
     /// Number of blocks, at the moment.
     pub fn blocks(&self) -> u64 {
-        self.shape().geometry.blocks
+        self.unit.geometry().blocks
     }
 
     /// Whether it can't be written to, at the moment.
     pub fn is_read_only(&self) -> bool {
-        self.shape().read_only
+        self.unit.is_read_only()
     }
 
     /// Whether it is no longer there.
@@ -108,17 +108,17 @@ impl<H: Hal> Disk<H> {
         self.unit.shape()
     }
 
-    fn check(&self) -> Result<Shape, DiskError> {
+    fn check(&self) -> Result<Geometry, DiskError> {
         match self.is_gone() {
-            false => Ok(self.shape()),
+            false => Ok(self.unit.geometry()),
             true if self.controller.queue(0).is_none() => Err(DiskErrorKind::Gone.into()),
             true => Err(DiskErrorKind::NoSuchLun.into()),
         }
     }
 
-    fn check_writable(&self) -> Result<Shape, DiskError> {
-        let shape = self.check()?;
-        if shape.read_only { Err(DiskErrorKind::ReadOnly.into()) } else { Ok(shape) }
+    fn check_writable(&self) -> Result<Geometry, DiskError> {
+        let geometry = self.check()?;
+        if self.is_read_only() { Err(DiskErrorKind::ReadOnly.into()) } else { Ok(geometry) }
     }
 
     /// The channel for blocks from `lba` on.
@@ -208,14 +208,14 @@ impl<H: Hal> Disk<H> {
         unit_access: bool,
     ) -> Ended {
         let is_write = direction == DataDirection::WRITE;
-        let shape = match if is_write { self.check_writable() } else { self.check() } {
-            Ok(shape) => shape,
+        let geometry = match if is_write { self.check_writable() } else { self.check() } {
+            Ok(geometry) => geometry,
             Err(error) => return Ended::failed(error, lent),
         };
-        if let Err(kind) = check_shapes(&lent, lba, shape) {
+        if let Err(kind) = check_lent(&lent, lba, geometry) {
             return Ended::failed(kind.into(), lent);
         }
-        let block_bytes = shape.geometry.block_bytes;
+        let block_bytes = geometry.block_bytes;
         let wish = self.wish(lba, block_bytes);
         let address = self.address();
         let transfer = Transfer { address, direction, lba, block_bytes, unit_access, wish };
@@ -224,17 +224,17 @@ impl<H: Hal> Disk<H> {
 }
 
 /// Whether all buffers are whole blocks, and all blocks are on the disk.
-fn check_shapes(lent: &Lent, lba: u64, shape: Shape) -> Result<(), DiskErrorKind> {
+fn check_lent(lent: &Lent, lba: u64, geometry: Geometry) -> Result<(), DiskErrorKind> {
     let mut bytes = 0u64;
     let segments = (0..).map_while(|index| lent.segment(index));
     for segment in segments {
         let len = segment.len as u64;
-        if !len.is_multiple_of(shape.geometry.block_bytes.into()) {
+        if !len.is_multiple_of(geometry.block_bytes.into()) {
             return Err(DiskErrorKind::Misaligned);
         }
         bytes = bytes.checked_add(len).ok_or(DiskErrorKind::OutOfRange)?;
     }
-    Transfer::check(lba, bytes, shape.geometry).map(|_| ())
+    Transfer::check(lba, bytes, geometry).map(|_| ())
 }
 
 /// The one buffer of a transfer.
@@ -245,11 +245,10 @@ fn one(ended: Ended) -> Result<IoBuffer, Failed> {
 
 impl<H: Hal> fmt::Debug for Disk<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shape = self.shape();
         f.debug_struct("Disk")
             .field("address", &self.address())
             .field("product", &self.unit.identity.product)
-            .field("geometry", &shape.geometry)
+            .field("geometry", &self.unit.geometry())
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Mutex;
 
@@ -30,20 +30,48 @@ pub(super) struct Shape {
 pub(super) struct Unit {
     pub(super) address: Address,
     pub(super) identity: Identity,
-    shape: Mutex<Shape>,
+    /// Never changes.
+    block_bytes: u32,
+    /// What every request looks at is no lock's: all channels read it.
+    blocks: AtomicU64,
+    read_only: AtomicBool,
     gone: AtomicBool,
+    shape: Mutex<Shape>,
     /// WRITE SAME was refused: zeros are written.
     pub(super) no_write_same: AtomicBool,
 }
 
 impl Unit {
     pub(super) fn new(address: Address, identity: Identity, shape: Shape) -> Self {
-        let (gone, no_write_same) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { address, identity, shape: Mutex::new(shape), gone, no_write_same }
+        Self {
+            address,
+            identity,
+            block_bytes: shape.geometry.block_bytes,
+            blocks: AtomicU64::new(shape.geometry.blocks),
+            read_only: AtomicBool::new(shape.read_only),
+            gone: AtomicBool::new(false),
+            shape: Mutex::new(shape),
+            no_write_same: AtomicBool::new(false),
+        }
     }
 
+    pub(super) fn geometry(&self) -> Geometry {
+        Geometry { block_bytes: self.block_bytes, blocks: self.blocks.load(Ordering::Relaxed) }
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
+    /// Everything, for what is not done all the time.
     pub(super) fn shape(&self) -> Shape {
         *self.shape.lock()
+    }
+
+    fn reshape(&self, shape: Shape) {
+        *self.shape.lock() = shape;
+        self.blocks.store(shape.geometry.blocks, Ordering::Relaxed);
+        self.read_only.store(shape.read_only, Ordering::Relaxed);
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -52,8 +80,7 @@ impl Unit {
 
     /// Whether it is another disk than one with these names and blocks.
     fn differs(&self, identity: &Identity, shape: &Shape) -> bool {
-        let block_bytes = self.shape().geometry.block_bytes;
-        self.identity != *identity || block_bytes != shape.geometry.block_bytes
+        self.identity != *identity || self.block_bytes != shape.geometry.block_bytes
     }
 }
 
@@ -97,7 +124,7 @@ impl Inventory {
                     new.insert(*address, Arc::new(Unit::new(*address, identity, shape)));
                 }
                 Some(Found::Disk(_, shape)) => {
-                    *unit.shape.lock() = shape;
+                    unit.reshape(shape);
                     new.insert(*address, unit.clone());
                 }
                 Some(Found::Unclear) => {

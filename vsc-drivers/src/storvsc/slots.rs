@@ -283,9 +283,9 @@ impl Slots {
         self.in_flight > 0 || !self.queued.is_empty()
     }
 
-    /// Whether something waits to be sent.
-    pub(super) fn has_queued(&self) -> bool {
-        !self.queued.is_empty()
+    /// Requests that wait to be sent.
+    pub(super) fn queued(&self) -> usize {
+        self.queued.len()
     }
 
     /// The request's end, if it has come; else has `waker` woken when it does.

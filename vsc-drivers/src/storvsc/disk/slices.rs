@@ -35,9 +35,9 @@ impl<H: Hal> Disk<H> {
     ///
     /// As [`read`](Self::read).
     pub async fn read_vectored(&self, lba: u64, slices: &mut [&mut [u8]]) -> Result<(), DiskError> {
-        let shape = self.check()?;
+        let geometry = self.check()?;
         let total = slices.iter().map(|slice| slice.len() as u64).sum();
-        Transfer::check(lba, total, shape.geometry)?;
+        Transfer::check(lba, total, geometry)?;
         let queue = self.copying_queue(lba)?;
         let (mut lba, mut left) = (lba, total);
         let mut room = slices.iter_mut();
@@ -60,7 +60,7 @@ impl<H: Hal> Disk<H> {
             }
             queue.counters.copied_bytes.add(len as u64);
             queue.pool.give(buffer);
-            lba += len as u64 / u64::from(shape.geometry.block_bytes);
+            lba += len as u64 / u64::from(geometry.block_bytes);
             left -= len as u64;
         }
         Ok(())
@@ -72,9 +72,9 @@ impl<H: Hal> Disk<H> {
     ///
     /// As [`write`](Self::write).
     pub async fn write_vectored(&self, lba: u64, slices: &[&[u8]]) -> Result<(), DiskError> {
-        let shape = self.check_writable()?;
+        let geometry = self.check_writable()?;
         let total = slices.iter().map(|slice| slice.len() as u64).sum();
-        Transfer::check(lba, total, shape.geometry)?;
+        Transfer::check(lba, total, geometry)?;
         let queue = self.copying_queue(lba)?;
         let (mut lba, mut left) = (lba, total);
         let mut data = slices.iter();
@@ -97,7 +97,7 @@ impl<H: Hal> Disk<H> {
             queue.counters.copied_bytes.add(len as u64);
             let buffer = self.write_lent(lba, buffer).await?;
             queue.pool.give(buffer);
-            lba += len as u64 / u64::from(shape.geometry.block_bytes);
+            lba += len as u64 / u64::from(geometry.block_bytes);
             left -= len as u64;
         }
         Ok(())

@@ -21,16 +21,16 @@ impl<H: Hal> Disk<H> {
     ///
     /// [`DiskErrorKind::Unsupported`] if the disk can't be told; others.
     pub async fn discard(&self, lba: u64, blocks: u64) -> Result<(), DiskError> {
-        let shape = self.check_writable()?;
-        check(lba, blocks, shape.geometry)?;
-        let provisioning = shape.provisioning;
+        let geometry = self.check_writable()?;
+        check(lba, blocks, geometry)?;
+        let provisioning = self.shape().provisioning;
         let by = provisioning.by.ok_or(DiskErrorKind::Unsupported)?;
         match by {
             DiscardBy::Unmap => {
-                self.unmap(lba, blocks, provisioning.max_discard_blocks, shape.geometry).await
+                self.unmap(lba, blocks, provisioning.max_discard_blocks, geometry).await
             }
             DiscardBy::WriteSame => {
-                self.same(lba, blocks, provisioning.max_write_same, shape.geometry, true).await
+                self.same(lba, blocks, provisioning.max_write_same, geometry, true).await
             }
         }
     }
@@ -62,20 +62,20 @@ impl<H: Hal> Disk<H> {
     ///
     /// [`DiskError`]; the blocks then have anything in them.
     pub async fn write_zeroes(&self, lba: u64, blocks: u64) -> Result<(), DiskError> {
-        let shape = self.check_writable()?;
-        check(lba, blocks, shape.geometry)?;
+        let geometry = self.check_writable()?;
+        check(lba, blocks, geometry)?;
         // Linux does without before version 6.2 (`no_write_same`), and where the disk refuses once.
         let known = self.controller.version >= hv_abi::storvsp::StorvspVersion::V6_2;
         if known && !self.unit.no_write_same.load(Ordering::Relaxed) {
-            let most = shape.provisioning.max_write_same;
-            match self.same(lba, blocks, most, shape.geometry, false).await {
+            let most = self.shape().provisioning.max_write_same;
+            match self.same(lba, blocks, most, geometry, false).await {
                 Err(error) if error.kind == DiskErrorKind::IllegalRequest => {
                     self.unit.no_write_same.store(true, Ordering::Relaxed);
                 }
                 other => return other,
             }
         }
-        self.zeros(lba, blocks, shape.geometry).await
+        self.zeros(lba, blocks, geometry).await
     }
 
     /// WRITE SAME of a block of zeros.

@@ -13,7 +13,7 @@ use crate::storvsc::slots::Fallout;
 
 use super::MAX_PACKET_BYTES;
 
-/// Requests that are made ready at once, on the stack.
+/// Requests that are made ready at once, on the stack. A single one, the usual case of who waits for each, takes less.
 const BATCH: usize = 32;
 
 /// A request that is ready to go.
@@ -32,32 +32,35 @@ impl<H: Hal> Queue<H> {
     pub(super) fn flush(&self) -> Result<Flushed, ChannelError> {
         loop {
             let mut table = self.table.lock();
-            if !table.slots.has_queued() {
-                return Ok(Flushed::All);
-            }
-            let mut ready = [NONE; BATCH];
-            let (count, refused) = self.prepare(&mut table, &mut ready);
-            let sent = match ready.get(..count) {
-                Some(ready) if count > 0 => self.put(&mut table, ready),
-                _ => Ok(count),
+            let (flushed, refused) = match table.slots.queued() {
+                0 => return Ok(Flushed::All),
+                1 => self.send::<1>(&mut table),
+                _ => self.send::<BATCH>(&mut table),
             };
-            let (sent, failed) = match sent {
-                Ok(sent) => (sent, None),
-                Err(error) => (count, Some(error)),
-            };
-            // After a failure nobody knows how many the host sees: all, to be safe.
-            self.mark_sent(&mut table.slots, sent);
             drop(table);
             refused.into_iter().for_each(Fallout::settle);
-            match failed {
-                Some(error) => return Err(error),
-                None if sent < count => {
-                    self.counters.full.one();
-                    return Ok(Flushed::Full);
-                }
-                None => {}
+            if flushed? == Flushed::Full {
+                self.counters.full.one();
+                return Ok(Flushed::Full);
             }
         }
+    }
+
+    /// Sends up to `N` requests. [`Flushed::All`] of them; there may be more.
+    fn send<const N: usize>(
+        &self,
+        table: &mut Table,
+    ) -> (Result<Flushed, ChannelError>, Option<Fallout>) {
+        let mut ready = [NONE; N];
+        let (count, refused) = self.prepare(table, &mut ready);
+        let sent = match ready.get(..count) {
+            Some(ready) if count > 0 => self.put::<N>(table, ready),
+            _ => Ok(count),
+        };
+        // After a failure nobody knows how many the host sees: all, to be safe.
+        self.mark_sent(&mut table.slots, sent.unwrap_or(count));
+        let all = |sent| if sent == count { Flushed::All } else { Flushed::Full };
+        (sent.map(all), refused)
     }
 
     fn mark_sent(&self, slots: &mut Slots, sent: usize) {
@@ -66,7 +69,7 @@ impl<H: Hal> Queue<H> {
     }
 
     /// Makes the first requests ready, up to one that can't be sent: with that nobody has to wait.
-    fn prepare(&self, table: &mut Table, ready: &mut [Ready; BATCH]) -> (usize, Option<Fallout>) {
+    fn prepare(&self, table: &mut Table, ready: &mut [Ready]) -> (usize, Option<Fallout>) {
         let Table { slots, pages } = table;
         pages.clear();
         let mut count = 0;
@@ -92,13 +95,17 @@ impl<H: Hal> Queue<H> {
     }
 
     /// Puts requests into the ring; says how many of them.
-    fn put(&self, table: &mut Table, ready: &[Ready]) -> Result<usize, ChannelError> {
+    fn put<const N: usize>(
+        &self,
+        table: &mut Table,
+        ready: &[Ready],
+    ) -> Result<usize, ChannelError> {
         let bytes = self.version().packet_bytes();
         let pages = &table.pages;
         let at = |index: usize| ready.get(index).unwrap_or(&NONE);
-        let payloads: [[&[u8]; 1]; BATCH] =
+        let payloads: [[&[u8]; 1]; N] =
             array::from_fn(|index| [at(index).packet.get(..bytes).unwrap_or(&[])]);
-        let ranges: [[GpaRange<'_>; 1]; BATCH] = array::from_fn(|index| {
+        let ranges: [[GpaRange<'_>; 1]; N] = array::from_fn(|index| {
             let (byte_count, byte_offset, first, end) = at(index).data.unwrap_or_default();
             [GpaRange { byte_count, byte_offset, pages: pages.get(first..end).unwrap_or(&[]) }]
         });

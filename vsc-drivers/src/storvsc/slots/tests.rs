@@ -257,7 +257,7 @@ fn late_requests_that_were_not_sent_end_with_their_memory() {
     slots.expire_queued(100).into_iter().for_each(Fallout::settle);
     let outcome = fetch(&mut slots, token).unwrap();
     assert_eq!((outcome.result, outcome.lent.is_some()), (Err(DiskErrorKind::TimedOut), true));
-    assert!(!slots.has_queued());
+    assert_eq!(slots.queued(), 0);
 }
 
 #[derive(Debug, Clone, Copy)]

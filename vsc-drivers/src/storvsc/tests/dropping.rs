@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use super::machine::{pause, poll_once, with_driver};
 use super::target::{Act, On};
 use crate::SECOND_100NS;
-use crate::storvsc::{IoBuffer, StorOptions};
+use crate::storvsc::{DiskErrorKind, IoBuffer, StorOptions, join};
 
 const READ: On = On::Command(0x28);
 
@@ -150,4 +150,52 @@ fn a_dropped_part_of_a_large_transfer_keeps_the_whole_buffer() {
         machine.release();
         assert!(storvsc.drained(SECOND_100NS).await);
     });
+}
+
+#[test]
+fn stopping_waits_for_answers_and_gets_all_memory_back() {
+    with_driver(
+        |_| {},
+        StorOptions::default(),
+        async |machine, storvsc| {
+            machine.target().rule(READ, 1, Act::Hold);
+            let disk = storvsc.disk(0).unwrap();
+            {
+                let mut read = pin!(disk.read_lent(0, IoBuffer::zeroed(512).unwrap()));
+                assert!(poll_once(read.as_mut()).is_pending());
+                pause(machine, 10).await;
+            }
+            let answer = async {
+                pause(machine, SECOND_100NS).await;
+                machine.release();
+                core::future::pending::<()>().await;
+            };
+            let stop = storvsc.stop(10 * SECOND_100NS);
+            join::beside(stop, Vec::from([join::task(answer)])).await.unwrap();
+            assert_eq!(storvsc.in_flight(), 0);
+            assert!(disk.read(0, &mut [0; 512]).await.is_err());
+        },
+    );
+}
+
+#[test]
+fn stopping_gets_unanswered_memory_back_when_the_host_has_closed() {
+    with_driver(
+        |_| {},
+        StorOptions::default(),
+        async |machine, storvsc| {
+            machine.target().rule(READ, usize::MAX, Act::Silence);
+            let disk = storvsc.disk(0).unwrap();
+            let mut read = pin!(disk.read_lent(0, IoBuffer::zeroed(512).unwrap()));
+            assert!(poll_once(read.as_mut()).is_pending());
+            pause(machine, 10).await;
+            storvsc.stop(SECOND_100NS).await.unwrap();
+            assert_eq!(storvsc.in_flight(), 0);
+            let failed = read.await.unwrap_err();
+            assert_eq!(failed.error.kind, DiskErrorKind::Gone);
+            // And it starts again.
+            let again = machine.start(StorOptions::default()).await.unwrap();
+            assert_eq!(again.disks().len(), 1);
+        },
+    );
 }

@@ -68,6 +68,9 @@ impl Machine {
     pub(super) async fn serve(&self, channel: ChannelId) {
         loop {
             let end = Arc::new(self.host.opened(channel).await);
+            if channel == self.channel {
+                self.target().begin();
+            }
             self.ends.lock().unwrap_or_else(PoisonError::into_inner).push(end.clone());
             while let Some(packet) = end.receive().await {
                 self.target().serve(&end, packet);

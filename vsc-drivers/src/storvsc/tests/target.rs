@@ -124,6 +124,11 @@ impl Target {
         }
     }
 
+    /// The primary channel was opened: the conversation begins anew.
+    pub(super) fn begin(&mut self) {
+        self.version = 0;
+    }
+
     /// From now on does `act` for the next `times` such requests.
     pub(super) fn rule(&mut self, on: On, times: usize, act: Act) {
         self.rules.push((on, times, act));
