@@ -11,3 +11,4 @@ mod limits;
 mod machine;
 mod starting;
 mod target;
+mod threads;
