@@ -3,7 +3,7 @@
 use hv_abi::vmbus::version::VmbusVersion;
 use vsc_drivers::{BusError, BusOptions, Offer};
 
-use crate::machine::vmbus::{Bus, bus, tasks};
+use crate::machine::vmbus::{self, Bus, tasks};
 use crate::machine::{console, exit};
 
 /// Does it, and gives the exit code.
@@ -19,16 +19,16 @@ pub(crate) fn run(version: Option<(u16, u16)>) -> u8 {
         }
         options = options.forced(version);
     }
-    let bus = match bus(options) {
-        Ok(bus) => bus,
+    let bus = match vmbus::hal() {
+        Ok(hal) => vmbus::replace(hal, options),
         Err(reason) => {
             log::error!("no VMBus: {reason}; run this on a hypervisor that has one");
             return exit::FAILURE;
         }
     };
     let done = tasks::block_on(bus.run(), async {
-        visit(bus).await?;
-        visit(bus).await
+        visit(&bus).await?;
+        visit(&bus).await
     });
     match done {
         Ok(()) => exit::SUCCESS,

@@ -19,13 +19,19 @@ pub enum Facility {
     Locks,
     Crash,
     Extended,
+    VmBus,
+    Channels,
+    Gpadls,
+    Storage,
+    Network,
+    Integration,
     /// Cases that misbehave on purpose: they test this framework and run only by their names.
     Selftest,
 }
 
 impl Facility {
     /// The facilities of the matrix, in its order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::Discovery,
         Self::Hypercalls,
         Self::Registers,
@@ -39,6 +45,12 @@ impl Facility {
         Self::Locks,
         Self::Crash,
         Self::Extended,
+        Self::VmBus,
+        Self::Channels,
+        Self::Gpadls,
+        Self::Storage,
+        Self::Network,
+        Self::Integration,
     ];
 
     /// Its name in the image and in reports.
@@ -57,6 +69,12 @@ impl Facility {
             Self::Locks => "Locks",
             Self::Crash => "Crash",
             Self::Extended => "Extended",
+            Self::VmBus => "VMBus",
+            Self::Channels => "Channels",
+            Self::Gpadls => "GPADLs",
+            Self::Storage => "Storage",
+            Self::Network => "Network",
+            Self::Integration => "Integration",
             Self::Selftest => "Selftest",
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! [`for_each_case!`] lists all of them for whoever registers or runs them.
 //!
-//! - [`vmbus`], [`channels`] and [`memory`] have the bus itself
+//! - [`vmbus`], [`channels`] and [`gpadls`] have the bus itself
 //! - [`mod@storage`] has disks
 //! - [`support`] has what they share
 
@@ -17,8 +17,9 @@
 extern crate alloc;
 
 pub mod channels;
+pub mod gpadls;
 mod list;
-pub mod memory;
+
 pub mod storage;
 pub mod support;
 pub mod vmbus;

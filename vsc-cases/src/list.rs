@@ -15,7 +15,7 @@ macro_rules! for_each_case {
             a_second_contact_without_an_unload_starts_anew => "OpenVMM, vmbus_server/src/channels.rs, initiate_contact",
             primary_channels_have_index_0 => "Linux, include/linux/hyperv.h, struct vmbus_channel_offer",
         ]);
-        $callback!(Channel, channels: [
+        $callback!(Channels, channels: [
             every_channel_opens_and_closes => "Linux, drivers/hv/channel.c, __vmbus_open",
             a_channel_opens_again_after_it_was_closed => "Linux, drivers/hv/channel.c, vmbus_disconnect_ring",
             channels_open_at_the_same_time => "Linux, drivers/hv/channel.c, __vmbus_open",
@@ -24,7 +24,7 @@ macro_rules! for_each_case {
             signals_can_move_to_another_processor => "Linux, drivers/hv/channel.c, vmbus_send_modifychannel",
             the_bus_can_be_left_with_channels_open => "Linux, drivers/hv/channel_mgmt.c, vmbus_initiate_unload",
         ]);
-        $callback!(Gpadl, memory: [
+        $callback!(Gpadls, gpadls: [
             one_page_is_shared_and_taken_back => "Linux, drivers/hv/channel.c, __vmbus_establish_gpadl",
             memory_of_many_messages_is_shared => "Linux, drivers/hv/channel.c, create_gpadl_header",
             a_hundred_pieces_are_shared_at_the_same_time => "Linux, drivers/hv/channel.c, __vmbus_establish_gpadl",

@@ -25,6 +25,7 @@ mod run;
 mod selftest;
 pub(crate) mod support;
 mod synic;
+mod synthetic;
 mod timers;
 
 pub(crate) use crate::guest_tests::{Problem, TestResult, check, skip};

@@ -16,8 +16,9 @@ pub(crate) use hal::KernelHal;
 use hv_abi::cpuid::Privileges;
 use hv_abi::vmbus::{VMBUS_MESSAGE_SINT, VMBUS_MESSAGE_TYPE};
 use hv_enlightenments::synic::Sint;
-use spin::Once;
+use spin::{Once, RwLock};
 use vsc_drivers::{BusOptions, Vmbus};
+use x86_64::instructions::interrupts::without_interrupts;
 
 use super::{hyperv, jobs, synic};
 
@@ -32,13 +33,15 @@ const NEEDED: Privileges = Privileges::HYPERCALL
     .union(Privileges::POST_MESSAGES)
     .union(Privileges::SIGNAL_EVENTS);
 
-static BUS: Once<Bus> = Once::new();
+/// Whoever takes part in interrupts only reads it.
+static BUS: RwLock<Option<Bus>> = RwLock::new(None);
+static HAL: Once<KernelHal> = Once::new();
 
-/// The bus, or why there can be none. It is connected to the host by [`Vmbus::connect`]. Once, on the boot processor;
-/// later calls give the same bus, whatever their options.
-pub(crate) fn bus(options: BusOptions) -> Result<&'static Bus, &'static str> {
-    if let Some(bus) = BUS.get() {
-        return Ok(bus);
+/// What the drivers need of this kernel, or why there can be no bus. Connects the bus's source on all processors, the first
+/// time on the boot processor.
+pub(crate) fn hal() -> Result<KernelHal, &'static str> {
+    if let Some(&hal) = HAL.get() {
+        return Ok(hal);
     }
     let hv = hyperv::interface().ok_or("no Hyper-V interface")?;
     if !hv.privileges().contains(NEEDED) {
@@ -47,18 +50,37 @@ pub(crate) fn bus(options: BusOptions) -> Result<&'static Bus, &'static str> {
     if hyperv::calls().is_none() || synic::current().is_none() {
         return Err("hypercalls or the SynIC are not enabled");
     }
-    let bus = BUS.call_once(|| Vmbus::new(KernelHal::new(), options));
+    let hal = *HAL.call_once(KernelHal::new);
     jobs::run_on_all(|_| {
         if let Err(error) = synic::connect(SINT, on_interrupt) {
             log::warn!("no interrupts of VMBus on vp{}: {error}", super::vp::current_index());
         }
     });
-    Ok(bus)
+    Ok(hal)
+}
+
+/// A new bus, which gets the interrupts from now on. It is connected to the host by [`Vmbus::connect`].
+pub(crate) fn replace(hal: KernelHal, options: BusOptions) -> Bus {
+    let bus = Vmbus::new(hal, options);
+    set(Some(bus.clone()));
+    bus
+}
+
+/// Gives nobody the interrupts any longer.
+pub(crate) fn forget() {
+    set(None);
+}
+
+fn set(bus: Option<Bus>) {
+    let old = without_interrupts(|| core::mem::replace(&mut *BUS.write(), bus));
+    // With interrupts on: it may be the last.
+    drop(old);
 }
 
 /// A message or a flag has come for the processor that runs this.
 fn on_interrupt(sint: Sint) {
-    let (Some(bus), Some(synic)) = (BUS.get(), synic::current()) else { return };
+    let bus = BUS.read();
+    let (Some(bus), Some(synic)) = (&*bus, synic::current()) else { return };
     synic.pages().flags.take(sint, |flag| bus.on_event(flag));
     while let Some(message) = synic.take_message(sint) {
         // A malformed one has been counted as lost by whoever waits for it: there is an answer missing.
