@@ -150,7 +150,7 @@ impl<H: Hal> NetVsc<H> {
 
     /// Largest IP packet, in bytes. A frame may have 14 more, and 4 for a tag.
     pub fn mtu(&self) -> usize {
-        self.adapter.link.get().mtu as usize
+        self.adapter.link.mtu()
     }
 
     /// The link's state.
@@ -257,7 +257,7 @@ impl<H: Hal> NetVsc<H> {
 
     /// Whether every channel would take a frame of so many bytes now.
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.adapter.queues().all(|queue| queue.has_room(&self.adapter, bytes))
+        self.adapter.queues().all(|queue| queue.has_room(bytes))
     }
 
     /// Waits until there is [room](Self::has_room) for a frame of so many bytes.
@@ -275,7 +275,8 @@ impl<H: Hal> NetVsc<H> {
         bytes: usize,
         context: &Context<'_>,
     ) -> Poll<Result<(), TransmitError>> {
-        self.adapter.room.listen(&self.adapter.hal, context.waker());
+        let (adapter, waker) = (&self.adapter, context.waker());
+        adapter.queues().for_each(|queue| queue.room.listen(&adapter.hal, waker));
         if self.adapter.end().is_some() {
             return Poll::Ready(Err(TransmitError::Ended));
         }
@@ -285,9 +286,16 @@ impl<H: Hal> NetVsc<H> {
     /// The next received frame, if there is one. Channels take turns.
     pub fn receive(&self) -> Option<Frame> {
         let count = self.channels();
+        if count == 1 {
+            return self.receive_from(0);
+        }
         let first = self.adapter.turn.fetch_add(1, Ordering::Relaxed);
-        let queues = (0..count).map(|step| first.wrapping_add(step) % count);
-        queues.map(|index| self.adapter.queue(index)).find_map(Queue::take_frame)
+        (0..count).find_map(|step| self.receive_from(first.wrapping_add(step) % count))
+    }
+
+    /// The next frame that came by channel `index`, for kernels with a task for each.
+    pub fn receive_from(&self, index: usize) -> Option<Frame> {
+        self.adapter.queue(index).take_frame()
     }
 
     /// Waits for the next received frame.
@@ -301,7 +309,8 @@ impl<H: Hal> NetVsc<H> {
 
     /// The same for those who poll.
     pub fn poll_received(&self, context: &Context<'_>) -> Poll<Result<Frame, NetError>> {
-        self.adapter.received.listen(&self.adapter.hal, context.waker());
+        let (adapter, waker) = (&self.adapter, context.waker());
+        adapter.queues().for_each(|queue| queue.received.listen(&adapter.hal, waker));
         match (self.receive(), self.adapter.end()) {
             (Some(frame), _) => Poll::Ready(Ok(frame)),
             (None, Some(end)) => Poll::Ready(Err(end)),
@@ -364,7 +373,7 @@ impl<H: Hal> Adapter<H> {
     async fn follow_link(&self) -> NetError {
         loop {
             let end = poll_fn(|context| {
-                self.received.listen(&self.hal, context.waker());
+                self.news.listen(&self.hal, context.waker());
                 self.ended.listen(&self.hal, context.waker());
                 match self.end() {
                     Some(end) => Poll::Ready(Some(end)),

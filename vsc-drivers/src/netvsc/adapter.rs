@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicUsize, Ordering
 
 use hv_abi::nvsp::{NVSP_SEND_TABLE_ENTRIES, NvspVersion};
 use hv_abi::rndis::RndisStatus;
-use spin::{Mutex, Once};
+use spin::Once;
 
 use super::control::Control;
 use super::error::NetError;
@@ -36,12 +36,10 @@ pub(super) struct Adapter<H: Hal> {
     /// The host said that something about the link is new: ask again.
     pub(super) look_again: AtomicBool,
     /// Why the adapter ended, once it has.
-    pub(super) end: Mutex<Option<NetError>>,
+    pub(super) end: Once<NetError>,
     pub(super) ended: Bell,
-    /// Rings when frames were received.
-    pub(super) received: Bell,
-    /// Rings when there is room for frames again.
-    pub(super) room: Bell,
+    /// Rings when the host said something about the link.
+    pub(super) news: Bell,
     /// Channel that is asked first for a received frame.
     pub(super) turn: AtomicUsize,
 }
@@ -107,23 +105,23 @@ impl<H: Hal> Adapter<H> {
             },
             _ => {}
         }
+        self.news.ring(&self.hal);
     }
 
     /// Why the adapter ended, if it has.
     pub(super) fn end(&self) -> Option<NetError> {
-        *self.end.lock()
+        self.end.get().copied()
     }
 
     /// The adapter is of no use any longer: all that wait are told. The first reason stays.
     pub(super) fn finish(&self, reason: NetError) {
-        self.end.lock().get_or_insert(reason);
+        self.end.call_once(|| reason);
         self.link.update(&self.hal, |link| {
             link.up = false;
             link.present = false;
         });
-        for bell in [&self.ended, &self.received, &self.room] {
-            bell.ring(&self.hal);
-        }
+        let bells = self.queues().flat_map(|queue| [&queue.received, &queue.room]);
+        bells.chain([&self.ended]).for_each(|bell| bell.ring(&self.hal));
     }
 }
 

@@ -45,6 +45,7 @@ impl<H: Hal> Adapter<H> {
         let bytes = buffer.byte_len();
         // The host may use it from its answer on, which another task may read.
         self.receive_buffer.put(buffer);
+        self.primary.attach(self);
         let complete: NvspSendReceiveBufferComplete = self.ask(message.as_bytes()).await?;
         succeeded(complete.status)?;
         if complete.num_sections != 1 || !makes_sense(&complete.section, bytes) {
@@ -67,6 +68,7 @@ impl<H: Hal> Adapter<H> {
         let sections = Sections::new(bytes, complete.section_size, LEAST_SECTION_BYTES);
         let sections = sections.ok_or(NetError::Malformed)?;
         self.send_buffer.put(SendBuffer { memory, sections });
+        self.primary.attach(self);
         Ok(())
     }
 

@@ -83,7 +83,9 @@ impl<H: Hal> Adapter<H> {
         let primary = self.primary.channel.get().ok_or(NetError::Stopped)?;
         let channel = primary.sub_channel(index).await?;
         let open = bus.open(channel, &self.options.open_params(index)).await?;
-        Ok(Queue::new(index, open))
+        let queue = Queue::new(index, open);
+        queue.attach(self);
+        Ok(queue)
     }
 
     /// Has the host spread frames over so many channels. A host that refuses goes on using the first.

@@ -1,6 +1,7 @@
 //! The link: up or down, how fast, how large its frames may be; and who waits for changes.
 
 use core::future::poll_fn;
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::{Context, Poll};
 
 use spin::Mutex;
@@ -26,17 +27,24 @@ pub struct Link {
 /// The link's state, and its listeners.
 pub(super) struct LinkCell {
     state: Mutex<(Link, u64)>,
+    /// [`Link::mtu`], for those who look at every frame.
+    mtu: AtomicU32,
     changed: Bell,
 }
 
 impl LinkCell {
     pub(super) fn new(mtu: u32) -> Self {
         let link = Link { up: false, megabits: 0, mtu, networks: 0, present: true };
-        Self { state: Mutex::new((link, 0)), changed: Bell::new() }
+        Self { state: Mutex::new((link, 0)), mtu: AtomicU32::new(mtu), changed: Bell::new() }
     }
 
     pub(super) fn get(&self) -> Link {
         self.state.lock().0
+    }
+
+    /// Largest IP packet, in bytes.
+    pub(super) fn mtu(&self) -> usize {
+        self.mtu.load(Ordering::Relaxed) as usize
     }
 
     /// Changes the state; wakes listeners if it really is another then.
@@ -45,6 +53,7 @@ impl LinkCell {
             let mut state = self.state.lock();
             let old = state.0;
             change(&mut state.0);
+            self.mtu.store(state.0.mtu, Ordering::Relaxed);
             let is_new = state.0 != old;
             state.1 += u64::from(is_new);
             is_new

@@ -49,7 +49,7 @@ impl<H: Hal> NetVsc<H> {
 
 fn check_length<H: Hal>(adapter: &Adapter<H>, frame: &[u8]) -> Result<(), TransmitError> {
     let tag = if frame.get(12..14) == Some(&ETHERTYPE_VLAN) { VLAN_BYTES } else { 0 };
-    let longest = adapter.link.get().mtu as usize + ETHERNET_HEADER_BYTES + tag;
+    let longest = adapter.link.mtu() + ETHERNET_HEADER_BYTES + tag;
     let fits = (ETHERNET_HEADER_BYTES..=longest).contains(&frame.len());
     if adapter.end().is_some() {
         Err(TransmitError::Ended)

@@ -44,9 +44,13 @@ pub(super) struct Queue<H: Hal> {
     pub(super) channel: Holder<Channel<H>>,
     pub(super) counters: Counters,
     pub(super) buffers: Arc<BufferPool>,
-    receiver: Mutex<Receiver>,
+    receiver: Mutex<Receiver<H>>,
     frames: Mutex<VecDeque<Frame>>,
     transmitter: Mutex<Transmitter<H>>,
+    /// Rings when frames were received.
+    pub(super) received: Bell,
+    /// Rings when there is room for frames again.
+    pub(super) room: Bell,
     /// Frames wait for the channel's task.
     kicked: AtomicBool,
     kick: Bell,
@@ -62,9 +66,24 @@ impl<H: Hal> Queue<H> {
             receiver: Mutex::new(Receiver::new()),
             frames: Mutex::new(VecDeque::new()),
             transmitter: Mutex::new(Transmitter::new()),
+            received: Bell::new(),
+            room: Bell::new(),
             kicked: AtomicBool::new(false),
             kick: Bell::new(),
         }
+    }
+
+    /// Lets the channel use the adapter's buffers, as far as there are any.
+    pub(super) fn attach(&self, adapter: &Adapter<H>) {
+        self.receiver.lock().attach(adapter.receive_buffer.get());
+        self.transmitter.lock().attach(adapter.send_buffer.get());
+    }
+
+    /// Forgets the buffers, and all frames to send: the host is gone, or has done with them.
+    pub(super) fn forget(&self) {
+        self.receiver.lock().attach(None);
+        let old = core::mem::replace(&mut *self.transmitter.lock(), Transmitter::new());
+        drop(old);
     }
 
     /// A frame that came by this channel.

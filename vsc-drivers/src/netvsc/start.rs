@@ -14,7 +14,7 @@ use hv_abi::nvsp::{
 };
 use hv_abi::rndis::oid::Oid;
 use hv_abi::rndis::{PacketFilter, RNDIS_MEDIA_STATE_CONNECTED};
-use spin::{Mutex, Once};
+use spin::Once;
 use vmbus_ring::{GpaRange, OutgoingPacket};
 use zerocopy::IntoBytes;
 
@@ -76,10 +76,9 @@ pub(super) async fn start<H: Hal>(
         send_buffer: Holder::empty(),
         send_table: SendTable::new(),
         look_again: AtomicBool::new(false),
-        end: Mutex::new(None),
+        end: Once::new(),
         ended: Bell::new(),
-        received: Bell::new(),
-        room: Bell::new(),
+        news: Bell::new(),
         turn: AtomicUsize::new(0),
         options,
     });

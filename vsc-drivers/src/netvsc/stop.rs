@@ -76,7 +76,7 @@ impl<H: Hal> Adapter<H> {
             let _ = queue.flush();
         }
         poll_fn(|context| {
-            self.room.listen(&self.hal, context.waker());
+            self.queues().for_each(|queue| queue.room.listen(&self.hal, context.waker()));
             let idle = self.queues().all(|queue| queue.is_idle());
             if idle { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -87,17 +87,17 @@ impl<H: Hal> Adapter<H> {
     async fn close(&self) {
         let primary = self.primary.channel.get();
         let version = primary.map_or(VmbusVersion::V4_0, |channel| channel.version());
+        self.queues().for_each(|queue| queue.forget());
         if version < VmbusVersion::V4_0 {
             self.unshare().await;
         }
         for queue in self.queues().skip(1).chain([&self.primary]) {
-            if let Some(channel) = self.last(&queue.channel).await {
+            if let Some(channel) = queue.channel.take() {
                 // Nothing is lost that could be saved: the bus keeps what the host may still use.
                 let _ = channel.close().await;
             }
         }
         self.unshare().await;
-        self.queues().for_each(|queue| queue.forget());
         self.control.release_pages();
     }
 

@@ -1,6 +1,7 @@
 //! What comes from the host: frames, completions, and news.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -34,10 +35,12 @@ const BATCH: usize = 64;
 const OLD_TABLE_OFFSET: usize = 40;
 
 /// What receiving needs, for whoever does it at the moment.
-pub(super) struct Receiver {
+pub(super) struct Receiver<H: Hal> {
     packet: Vec<u8>,
     /// Packets to answer.
     completions: VecDeque<(u64, NvspStatus)>,
+    /// The receive buffer, shared with the host.
+    pages: Option<Arc<SharedBuffer<H>>>,
 }
 
 /// What receiving works on.
@@ -57,9 +60,14 @@ pub(in super::super) enum Round {
     More,
 }
 
-impl Receiver {
+impl<H: Hal> Receiver<H> {
     pub(super) fn new() -> Self {
-        Self { packet: vec![0; MAX_PACKET_BYTES], completions: VecDeque::new() }
+        let packet = vec![0; MAX_PACKET_BYTES];
+        Self { packet, completions: VecDeque::new(), pages: None }
+    }
+
+    pub(super) fn attach(&mut self, pages: Option<Arc<SharedBuffer<H>>>) {
+        self.pages = pages;
     }
 }
 
@@ -71,10 +79,9 @@ impl<H: Hal> Queue<H> {
         budget: usize,
     ) -> Result<Round, NetError> {
         let channel = self.channel.get().ok_or(NetError::Stopped)?;
-        let pages = adapter.receive_buffer.get();
-        let context = Context { adapter, pages: pages.as_deref() };
         let mut receiver = self.receiver.lock();
-        let Receiver { packet: buffer, completions } = &mut *receiver;
+        let Receiver { packet: buffer, completions, pages } = &mut *receiver;
+        let context = Context { adapter, pages: pages.as_deref() };
         let mut packets = 0;
         let mut round = Round::More;
         while packets < budget && completions.len() < MAX_COMPLETIONS {
@@ -92,8 +99,8 @@ impl<H: Hal> Queue<H> {
             channel.release()?;
         }
         if packets != 0 {
-            adapter.received.ring(&adapter.hal);
-            adapter.room.ring(&adapter.hal);
+            self.received.ring(&adapter.hal);
+            self.room.ring(&adapter.hal);
         }
         Ok(round)
     }
@@ -232,7 +239,7 @@ impl<H: Hal> Queue<H> {
         if status.is_none() {
             self.counters.malformed.increment();
         }
-        self.transmitted(adapter, transaction, status == Some(NvspStatus::SUCCESS));
+        self.transmitted(transaction, status == Some(NvspStatus::SUCCESS));
     }
 
     /// A message that is no RNDIS message.

@@ -1,6 +1,7 @@
 //! Frames to the host: collected in sections of the send buffer, or left where they lie; given to the ring many at a time.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use core::array;
 
 use hv_abi::HV_PAGE_SIZE;
@@ -11,7 +12,7 @@ use super::super::adapter::{Adapter, SendBuffer};
 use super::super::buffer::TransmitBuffer;
 use super::super::error::{NetError, TransmitError};
 use super::super::outgoing::{Beside, Head, LENGTH_OFFSET, MAX_HEAD_BYTES};
-use super::super::sections::{Section, Sections};
+use super::super::sections::Section;
 use super::Queue;
 use super::outstanding::{Outstanding, Ticket};
 use super::packet::{Memory, NvspBytes, Packet, Pages, Place, outgoing};
@@ -36,6 +37,8 @@ pub(super) struct Transmitter<H: Hal> {
     direct: usize,
     /// Frames that the ring does not have yet.
     waiting_frames: u32,
+    /// The send buffer, if there is one.
+    buffer: Option<Arc<SendBuffer<H>>>,
 }
 
 struct Open {
@@ -55,7 +58,20 @@ impl<H: Hal> Transmitter<H> {
             outstanding: Outstanding::new(MAX_PACKETS),
             direct: 0,
             waiting_frames: 0,
+            buffer: None,
         }
+    }
+
+    pub(super) fn attach(&mut self, buffer: Option<Arc<SendBuffer<H>>>) {
+        self.buffer = buffer;
+    }
+
+    /// The send buffer, if a frame of `bytes` with any head fits in a section of it.
+    fn buffer_for(&self, bytes: usize) -> Option<Arc<SendBuffer<H>>> {
+        self.buffer.clone().filter(|buffer| {
+            let bytes = bytes.checked_add(MAX_HEAD_BYTES);
+            bytes.is_some_and(|bytes| bytes <= buffer.sections.section_bytes() as usize)
+        })
     }
 
     fn has_room(&self) -> bool {
@@ -74,13 +90,13 @@ impl<H: Hal> Transmitter<H> {
 
 impl<H: Hal> Queue<H> {
     /// Whether a frame of `bytes` would be taken now.
-    pub(in super::super) fn has_room(&self, adapter: &Adapter<H>, bytes: usize) -> bool {
+    pub(in super::super) fn has_room(&self, bytes: usize) -> bool {
         let transmitter = self.transmitter.lock();
-        let in_section = match adapter.send_buffer.get() {
-            Some(buffer) if fits(&buffer.sections, bytes) => buffer.sections.any_free(),
-            _ => transmitter.direct < MAX_DIRECT,
+        let has_place = match transmitter.buffer_for(bytes) {
+            Some(buffer) => buffer.sections.any_free(),
+            None => transmitter.direct < MAX_DIRECT,
         };
-        in_section && transmitter.has_room()
+        has_place && transmitter.has_room()
     }
 
     /// Takes a frame, to be sent with the next batch.
@@ -91,11 +107,11 @@ impl<H: Hal> Queue<H> {
         beside: &Beside,
     ) -> Result<(), TransmitError> {
         let head = Head::new(frame.len(), beside).ok_or(TransmitError::BadLength)?;
-        match adapter.send_buffer.get() {
-            Some(buffer) if fits(&buffer.sections, frame.len()) => {
-                self.copy(adapter, &buffer, &head, frame)
-            }
-            _ => {
+        let transmitter = self.transmitter.lock();
+        match transmitter.buffer_for(frame.len()) {
+            Some(buffer) => self.copy(adapter, transmitter, &buffer, &head, frame),
+            None => {
+                drop(transmitter);
                 let mut own = TransmitBuffer::new(&self.buffers, frame.len());
                 own.copy_from_slice(frame);
                 self.send_directly(adapter, &head, own)
@@ -111,11 +127,13 @@ impl<H: Hal> Queue<H> {
         beside: &Beside,
     ) -> Result<(), TransmitError> {
         let head = Head::new(frame.len(), beside).ok_or(TransmitError::BadLength)?;
-        match adapter.send_buffer.get() {
-            Some(buffer) if fits(&buffer.sections, frame.len()) => {
-                self.copy(adapter, &buffer, &head, &frame)
+        let transmitter = self.transmitter.lock();
+        match transmitter.buffer_for(frame.len()) {
+            Some(buffer) => self.copy(adapter, transmitter, &buffer, &head, &frame),
+            None => {
+                drop(transmitter);
+                self.send_directly(adapter, &head, frame)
             }
-            _ => self.send_directly(adapter, &head, frame),
         }
     }
 
@@ -123,11 +141,11 @@ impl<H: Hal> Queue<H> {
     fn copy(
         &self,
         adapter: &Adapter<H>,
+        mut transmitter: MutexGuard<'_, Transmitter<H>>,
         buffer: &SendBuffer<H>,
         head: &Head,
         frame: &[u8],
     ) -> Result<(), TransmitError> {
-        let mut transmitter = self.transmitter.lock();
         let bytes = head.bytes().len() + frame.len();
         let packing = adapter.packing();
         let mut open = section(buffer, packing.alignment, &mut transmitter, bytes)?;
@@ -251,26 +269,25 @@ impl<H: Hal> Queue<H> {
     }
 
     /// The host has done with a packet.
-    pub(super) fn transmitted(&self, adapter: &Adapter<H>, transaction: u64, succeeded: bool) {
+    pub(super) fn transmitted(&self, transaction: u64, succeeded: bool) {
         let packet = {
             let mut transmitter = self.transmitter.lock();
             let packet = transmitter.outstanding.remove(transaction);
-            if packet.as_ref().is_some_and(Packet::is_direct) {
-                transmitter.direct -= 1;
+            match packet.as_ref().map(|packet| &packet.place) {
+                Some(Place::Pages { .. }) => transmitter.direct -= 1,
+                Some(Place::Section { section, .. }) => {
+                    if let Some(buffer) = &transmitter.buffer {
+                        buffer.sections.free(*section);
+                    }
+                }
+                None => {}
             }
             packet
         };
-        let Some(packet) = packet else {
-            self.counters.malformed.increment();
-            return;
-        };
-        if !succeeded {
-            self.counters.transmit_drops.add(packet.frames.into());
-        }
-        if let Place::Section { section, .. } = packet.place
-            && let Some(buffer) = adapter.send_buffer.get()
-        {
-            buffer.sections.free(section);
+        match packet {
+            Some(packet) if !succeeded => self.counters.transmit_drops.add(packet.frames.into()),
+            Some(_) => {}
+            None => self.counters.malformed.increment(),
         }
     }
 
@@ -280,12 +297,6 @@ impl<H: Hal> Queue<H> {
         transmitter.open.is_none()
             && transmitter.ready.is_empty()
             && transmitter.outstanding.len() == 0
-    }
-
-    /// Forgets all frames: the host is gone.
-    pub(in super::super) fn forget(&self) {
-        let old = core::mem::replace(&mut *self.transmitter.lock(), Transmitter::new());
-        drop(old);
     }
 }
 
@@ -333,10 +344,4 @@ fn copied<H: Hal>(hal: &H, bytes: &[u8]) -> Option<(Pages, DmaBuffer<H>)> {
     let buffer = DmaBuffer::new(hal, bytes.len().div_ceil(HV_PAGE_SIZE))?;
     buffer.write(0, bytes).ok()?;
     Some((Pages::of_buffer(&buffer, bytes.len())?, buffer))
-}
-
-/// Whether a frame with any head fits in a section.
-fn fits(sections: &Sections, frame_bytes: usize) -> bool {
-    let bytes = frame_bytes.checked_add(MAX_HEAD_BYTES);
-    bytes.is_some_and(|bytes| bytes <= sections.section_bytes() as usize)
 }

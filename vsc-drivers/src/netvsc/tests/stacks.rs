@@ -324,3 +324,42 @@ fn a_device_with_a_tag_hears_only_its_own() {
         assert!(!passes(&mut plain, &card, frame(60, 1), tag(7)));
     });
 }
+
+#[cfg(feature = "embassy")]
+#[test]
+fn the_embassy_driver_moves_frames_and_follows_the_link() {
+    use core::future::poll_fn;
+    use core::task::Poll;
+
+    use embassy_net_driver::{Driver, HardwareAddress, LinkState, RxToken, TxToken};
+
+    use crate::netvsc::embassy::NetDriver;
+
+    let card = Card::new().with(|state| state.echo = true);
+    with_net(&card, NetOptions::default(), async |net| {
+        let mut driver = NetDriver::new(net.clone());
+        assert!(matches!(driver.hardware_address(), HardwareAddress::Ethernet(MAC)));
+        let capabilities = driver.capabilities();
+        assert_eq!(capabilities.max_transmission_unit, 1514);
+        assert_eq!(capabilities.max_burst_size, Some(1024));
+        poll_fn(|context| {
+            let token = driver.transmit(context).expect("room");
+            token.consume(300, |bytes| bytes.copy_from_slice(&frame(300, 5)));
+            Poll::Ready(())
+        })
+        .await;
+        let received = poll_fn(|context| {
+            let tokens = driver.receive(context);
+            let frame = tokens.map(|(token, _)| token.consume(|bytes| bytes.to_vec()));
+            frame.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await;
+        assert_eq!(received, frame(300, 5));
+        card.say(&words(&[7, 20, 0x4001_000C, 0, 0]));
+        poll_fn(|context| match driver.link_state(context) {
+            LinkState::Up => Poll::Pending,
+            LinkState::Down => Poll::Ready(()),
+        })
+        .await;
+    });
+}
