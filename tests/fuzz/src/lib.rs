@@ -20,3 +20,37 @@ impl PhysMemory for Memory<'_> {
         Ok(())
     }
 }
+
+/// What a fuzzer wants done, byte by byte; `None` when it is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Script<'a>(pub &'a [u8]);
+
+impl<'a> Script<'a> {
+    /// A byte.
+    pub fn byte(&mut self) -> Option<u8> {
+        let (byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*byte)
+    }
+
+    /// A number: mostly small, so that it means something, sometimes any.
+    pub fn number(&mut self) -> Option<u32> {
+        let (kind, rest) = self.0.split_first()?;
+        if kind & 3 != 0 {
+            let (bytes, rest) = rest.split_first_chunk()?;
+            self.0 = rest;
+            return Some(u32::from(u16::from_le_bytes(*bytes)));
+        }
+        let (bytes, rest) = rest.split_first_chunk()?;
+        self.0 = rest;
+        Some(u32::from_le_bytes(*bytes))
+    }
+
+    /// Bytes, as many as the first one says.
+    pub fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::from(self.byte()?).min(self.0.len());
+        let (bytes, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Some(bytes)
+    }
+}
