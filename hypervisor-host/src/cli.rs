@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -23,6 +24,8 @@ use crate::machine;
 use crate::outcome::Reason;
 use crate::process::{NAME, limit_heap_arenas, tell};
 use crate::report::Report;
+use crate::storage::engine::EngineChoice;
+use crate::storage::options::DiskOptions;
 use crate::vsp::ic::IcChoice;
 
 /// Runs one virtual machine on KVM, with a Hyper-V interface and counts of all that it costs.
@@ -151,6 +154,17 @@ struct RunArgs {
     /// and QEMU's hyperv-testdev at port 0x3000
     #[arg(long)]
     test_devices: bool,
+    /// A disk: a raw image or a block device; may be repeated. ro: it can't be written; cow: changes are thrown away; cow=FILE:
+    /// changes are kept in FILE; lun: its number, 0 to 63 (the next that is free)
+    #[arg(
+        long = "disk",
+        value_name = "FILE[,ro][,lun=N][,cow[=FILE]]",
+        value_parser = OsStringValueParser::new().try_map(|text| DiskOptions::parse(&text))
+    )]
+    disks: Vec<DiskOptions>,
+    /// How the host reads and writes disks: auto takes io_uring where the kernel has it
+    #[arg(long, value_enum, default_value_t)]
+    disk_engine: EngineChoice,
     /// Integration components for the guest: on, off, or some of heartbeat,shutdown,timesync,kvp
     #[arg(long, value_name = "on|off|NAME,…", default_value = "on")]
     ic: IcChoice,
@@ -206,6 +220,8 @@ impl RunArgs {
             report: self.report,
             timeout: self.timeout,
             test_devices: self.test_devices,
+            disks: self.disks,
+            disk_engine: self.disk_engine,
             ic: self.ic,
             control: self.control,
             verbose: self.verbose,
@@ -350,6 +366,16 @@ mod tests {
     }
 
     #[test]
+    fn disks_are_taken_in_order() {
+        let config = parse(&["--kernel", "k"]).unwrap();
+        assert_eq!((config.disks.len(), config.disk_engine), (0, EngineChoice::Auto));
+        let text = "--kernel k --disk a --disk b,ro,lun=3 --disk c,cow --disk-engine threads";
+        let config = parse(&text.split_whitespace().collect::<Vec<_>>()).unwrap();
+        let luns: Vec<_> = config.disks.iter().map(|disk| disk.lun).collect();
+        assert_eq!((luns, config.disk_engine), (vec![None, Some(3), None], EngineChoice::Threads));
+    }
+
+    #[test]
     fn parts_of_the_interface_are_chosen_by_name() {
         let offered =
             |arguments: &[&str]| parse(&[&["--kernel", "k"], arguments].concat()).unwrap().offered;
@@ -379,6 +405,11 @@ mod tests {
             (&["--kernel", "k", "--timeout", "0"], "number of seconds"),
             (&["--kernel", "k", "--timeout", "inf"], "number of seconds"),
             (&["--kernel", "k", "--frobnicate"], "--frobnicate"),
+            (&["--kernel", "k", "--disk", "d,rw"], "give ro, lun=N, cow or cow=FILE"),
+            (&["--kernel", "k", "--disk", "d,lun=64"], "N from 0 to 63"),
+            (&["--kernel", "k", "--disk", "d,ro,cow"], "only one of ro, cow"),
+            (&["--kernel", "k", "--disk", ""], "names no file"),
+            (&["--kernel", "k", "--disk-engine", "fast"], "io-uring"),
             (&["--kernel", "k", "--hv-disable", "bogus"], "cluster-ipi"),
             (&["--kernel", "k", "--vmbus-version", "7.0"], "6.0, 5.3"),
             (&[], "--kernel"),

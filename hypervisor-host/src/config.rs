@@ -18,6 +18,8 @@ use thiserror::Error;
 use crate::hyperv::features::Offered;
 use crate::layout::{MAX_RAM_BYTES, MAX_VPS, MIN_RAM_BYTES};
 use crate::loader::BootProtocolChoice;
+use crate::storage::engine::EngineChoice;
+use crate::storage::options::DiskOptions;
 use crate::vsp::ic::IcChoice;
 
 /// The threshold that Hyper-V itself and QEMU's documentation use for `hv-spinlocks`.
@@ -64,6 +66,10 @@ pub struct MachineConfig {
     pub timeout: Option<Duration>,
     /// Whether the machine has the devices of test kernels ([`crate::emulated::testdev`]).
     pub test_devices: bool,
+    /// Disks.
+    pub disks: Vec<DiskOptions>,
+    /// How disk I/O is done.
+    pub disk_engine: EngineChoice,
     /// The integration components that the guest is offered, where it has a VMBus.
     pub ic: IcChoice,
     /// Where the machine answers requests.
@@ -217,26 +223,36 @@ impl FromStr for RamSize {
     /// A number with an optional suffix `K`, `M`, `G` or `T` (powers of 1024; `MiB`, `MB` mean the
     /// same). A number without suffix is bytes.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let trimmed = text.trim();
-        let digits_end = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
-        let (digits, suffix) = trimmed.split_at(digits_end);
-        let shift = match suffix.trim().to_ascii_lowercase().as_str() {
-            "" | "b" => 0,
-            "k" | "kb" | "kib" => 10,
-            "m" | "mb" | "mib" => 20,
-            "g" | "gb" | "gib" => 30,
-            "t" | "tb" | "tib" => 40,
-            "p" | "pb" | "pib" => 50,
-            "e" | "eb" | "eib" => 60,
-            _ => return Err(ConfigError::RamSyntax(text.into())),
-        };
-        if digits.is_empty() {
-            return Err(ConfigError::RamSyntax(text.into()));
-        }
+        let (digits, shift) =
+            split_size(text).ok_or_else(|| ConfigError::RamSyntax(text.into()))?;
         let too_large = || ConfigError::RamTooLarge(text.into());
         let number: u64 = digits.parse().map_err(|_| too_large())?;
         Self::new(number.checked_mul(1 << shift).ok_or_else(too_large)?)
     }
+}
+
+/// A number of bytes as a person writes it, as for [`RamSize`]; `None` if it is none, or too large for anything.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let (digits, shift) = split_size(text)?;
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// Digits, and log₂ of the unit that follows them.
+fn split_size(text: &str) -> Option<(&str, u32)> {
+    let trimmed = text.trim();
+    let digits_end = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
+    let (digits, suffix) = trimmed.split_at(digits_end);
+    let shift = match suffix.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        "p" | "pb" | "pib" => 50,
+        "e" | "eb" | "eib" => 60,
+        _ => return None,
+    };
+    (!digits.is_empty()).then_some((digits, shift))
 }
 
 /// Prints a number of bytes with the largest binary unit that divides it.

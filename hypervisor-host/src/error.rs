@@ -12,6 +12,8 @@ use crate::control::SocketError;
 use crate::loader::LoadError;
 use crate::partition::PartitionError;
 use crate::partition::memory::MemoryError;
+use crate::storage::engine::EngineError;
+use crate::storage::open::UnusableDisk;
 use crate::vmbus::AddError;
 
 /// Exit code of the process for all of these.
@@ -78,6 +80,17 @@ pub enum HostError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] SocketError),
+    /// Disks without a bus to have them on.
+    #[error(
+        "cannot give the machine disks: it has no VMBus; leave out --disk, or what switches VMBus off"
+    )]
+    NoBusForDisks,
+    /// A disk.
+    #[error(transparent)]
+    Disk(#[from] UnusableDisk),
+    /// The way disks are read and written.
+    #[error(transparent)]
+    DiskEngine(#[from] EngineError),
     /// The report can't be written.
     #[error("cannot write the report {path}: {error}; give another place by --report", path = .path.display())]
     Report {

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use self::services::{add_components, facilities};
+use self::services::{add_components, add_storage, facilities, storage};
 use crate::acpi;
 use crate::check;
 use crate::config::{ByteSize, CpuList, MachineConfig, ModuleFile};
@@ -43,6 +43,7 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
         return Err(HostError::NoVmbus);
     }
     let (ram, boot) = load(config)?;
+    let storage = storage(config)?;
     let control = config.control.as_deref().map(ControlSocket::bind).transpose()?;
     let report_file =
         config.report.as_deref().map(|path| create_report(config, path)).transpose()?;
@@ -57,6 +58,7 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     let mut signals = Signals::take().map_err(HostError::system("watch for signals"))?;
     let partition = Partition::new(&kvm, config, ram, boot, output)?;
     let components = add_components(config, &partition)?;
+    add_storage(&partition, storage.as_ref())?;
     say(config, || describe(config, boot));
 
     let terminal = RawTerminal::enter(libc::STDIN_FILENO);
@@ -64,7 +66,7 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     let control = control
         .map(|socket| {
             let machine = machine_report(config, boot);
-            socket.serve(facilities(&machine, &running.shared, &components))
+            socket.serve(facilities(&machine, &running.shared, &components, storage.as_ref()))
         })
         .transpose()
         .map_err(HostError::system("answer on the control socket"))?;
@@ -80,7 +82,8 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
         running.shared.ending.set(Outcome::interrupted());
     }
     drop(terminal);
-    let report = finish(config, running, boot, &components);
+    let mut report = finish(config, running, boot, &components);
+    report.disks = storage.as_ref().map(|it| it.controller().report()).unwrap_or_default();
     // What a client still waits for has an end with the machine.
     drop(control);
     if let Some((file, path)) = report_file.zip(config.report.as_deref()) {
@@ -225,6 +228,11 @@ fn create_report(config: &MachineConfig, path: &Path) -> Result<File, HostError>
         for input in std::iter::once(&config.kernel).chain(&config.initrd).chain(modules) {
             if place(std::fs::metadata(input)?) == report {
                 return Err(io::Error::other("it is the machine's kernel, initrd or module"));
+            }
+        }
+        for disk in config.disks.iter().flat_map(|disk| disk.files()) {
+            if place(std::fs::metadata(disk)?) == report {
+                return Err(io::Error::other("it is a disk of the machine"));
             }
         }
         Ok(file)

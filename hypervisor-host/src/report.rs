@@ -12,6 +12,7 @@ use crate::hyperv::crash::CrashReport;
 use crate::outcome::{Outcome, Reason};
 use crate::partition::shared::{Shared, nanoseconds_since};
 use crate::stats::{IdleEnd, Site, SpinAnswer, SpinSites, VpStats, exits_by_reason, lock};
+use crate::storage::unit::DiskReport;
 use crate::vmbus::VmbusReport;
 use crate::vsp::ic::ComponentsReport;
 
@@ -53,6 +54,9 @@ pub struct Report {
     /// Integration components, just before the machine was taken down.
     #[serde(default)]
     pub ic: ComponentsReport,
+    /// Disks, by their numbers; those that were removed too.
+    #[serde(default)]
+    pub disks: Vec<DiskReport>,
     /// Each VP.
     pub vps: Vec<VpReport>,
     /// Snapshots, in the order in which the guest asked for them.
@@ -274,6 +278,7 @@ impl Report {
             crashes: shared.crashes.told(),
             vmbus: shared.vmbus.as_ref().map(|vmbus| vmbus.report()),
             ic,
+            disks: Vec::new(),
             vps: (0..).zip(shared.vps.iter()).map(|it| vp_report(shared, &machine, it)).collect(),
             machine,
             marks: marks.kept,

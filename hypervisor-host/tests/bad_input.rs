@@ -449,3 +449,61 @@ fn modules_that_are_not_there_too_large_or_of_no_use() {
     let options = ["--report", good.to_str().unwrap(), "--module", &with_text];
     check_refused(&run(&kernel, &options), &["kernel, initrd or module"]);
 }
+
+#[test]
+fn disks_that_can_not_be_used() {
+    let folder = Folder::new("disks");
+    let kernel = folder.file("kernel", ELF);
+    let disk = folder.file("disk", &[0; 4096]);
+    let empty = folder.file("empty", b"");
+    let partial = folder.file("partial", &[0; 1000]);
+    let named = |path: &Path, options: &str| format!("{}{options}", path.display());
+    let missing = named(&folder.0.join("nothing"), "");
+    for (disks, parts) in [
+        (&[missing][..], &["nothing", "No such file", "check the path"][..]),
+        (&[named(&folder.0, ",ro")], &["it is a directory"]),
+        (&[named(Path::new("/dev/null"), "")], &["a character device"]),
+        (&[named(&empty, "")], &["empty", "truncate -s 1G"]),
+        (&[named(&partial, "")], &["1000 bytes", "truncate -s %512"]),
+        (&[named(&disk, ",lun=7,ro"), named(&disk, ",ro,lun=7")], &["number 7 already"]),
+        (&[named(&disk, ""), named(&disk, "")], &["another machine or disk uses it"]),
+        (&[named(&disk, ",lun=64")], &["N from 0 to 63"]),
+        (&[named(&disk, ",lun=x")], &["\"x\"", "N from 0 to 63"]),
+        (&[named(&disk, ",writable")], &["writable", "give ro, lun=N, cow or cow=FILE"]),
+        (&[named(&disk, ",ro,cow")], &["only one of ro, cow"]),
+        (&[named(&disk, ",cow=")], &["cow="]),
+        (&[",ro".into()], &["names no file"]),
+        (&[named(&disk, &format!(",cow={}", partial.display()))], &["the overlay", "no overlay"]),
+    ] {
+        let options: Vec<&str> = disks.iter().flat_map(|disk| ["--disk", disk]).collect();
+        check_refused(&run(&kernel, &options), parts);
+    }
+    assert_eq!(fs::read(&partial).unwrap(), [0; 1000], "what is no overlay is left alone");
+}
+
+#[test]
+fn a_disk_without_a_bus_or_as_a_report() {
+    let folder = Folder::new("disk-places");
+    let kernel = folder.file("kernel", ELF);
+    let disk = folder.file("disk", &[0; 4096]);
+    let disk = disk.to_str().unwrap();
+    let no_bus = run(&kernel, &["--disk", disk, "--vmbus", "off"]);
+    check_refused(&no_bus, &["no VMBus", "leave out --disk"]);
+    let report = run(&kernel, &["--disk", disk, "--report", disk]);
+    check_refused(&report, &["it is a disk of the machine"]);
+    check_refused(&run(&kernel, &["--disk-engine", "fast"]), &["io-uring, threads"]);
+}
+
+#[test]
+fn a_disk_that_may_not_be_read() {
+    let folder = Folder::new("disk-permissions");
+    let kernel = folder.file("kernel", ELF);
+    let disk = folder.file("disk", &[0; 4096]);
+    fs::set_permissions(&disk, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    if File::open(&disk).is_ok() {
+        eprintln!("SKIP: this user may read everything");
+        return;
+    }
+    let output = run(&kernel, &["--disk", disk.to_str().unwrap()]);
+    check_refused(&output, &["Permission denied", "check its permissions"]);
+}

@@ -8,7 +8,7 @@
 //! - [`protocol`]: lines, requests and answers
 //! - [`socket`]: the file; stale ones are replaced
 //! - [`server`]: clients and their threads
-//! - [`components`], [`machine`]: facilities of integration components, and of the machine itself
+//! - [`components`], [`disk`], [`machine`]: facilities of integration components, of disks, and of the machine itself
 //! - [`client`], [`command`]: the other end
 //!
 //! Whoever can write to the socket can do all of it: the file's mode is 0600.
@@ -16,6 +16,7 @@
 pub mod client;
 pub mod command;
 pub mod components;
+pub mod disk;
 pub mod machine;
 pub mod protocol;
 pub mod server;

@@ -149,6 +149,11 @@ impl Controller {
         (0..MAX_LUNS as u8).find(|&lun| self.unit(lun).is_none())
     }
 
+    /// All units, with their numbers.
+    pub fn units(&self) -> Vec<(u8, Arc<Unit>)> {
+        self.present()
+    }
+
     fn present(&self) -> Vec<(u8, Arc<Unit>)> {
         let units = self.units.read().unwrap_or_else(PoisonError::into_inner);
         (0..).zip(units.iter()).filter_map(|(lun, unit)| Some((lun, unit.clone()?))).collect()

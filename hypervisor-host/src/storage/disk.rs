@@ -160,6 +160,15 @@ pub trait Disk: Send + Sync {
         None
     }
 
+    /// Makes the disk larger; [`Disk::refresh`] then tells the new size.
+    ///
+    /// # Errors
+    /// [`DiskError::Unsupported`] if its size is not ours to change, [`DiskError::Outside`] for a size that is smaller or not whole
+    /// sectors.
+    fn grow(&self, _bytes: u64) -> Result<(), DiskError> {
+        Err(DiskError::Unsupported)
+    }
+
     /// Looks whether the size has changed.
     ///
     /// # Errors

@@ -249,6 +249,16 @@ impl Disk for FileDisk {
         }])
     }
 
+    fn grow(&self, bytes: u64) -> Result<(), DiskError> {
+        if self.block_device || self.read_only {
+            return Err(DiskError::Unsupported);
+        }
+        if bytes < self.info().bytes || !bytes.is_multiple_of(SECTOR_BYTES) {
+            return Err(DiskError::Outside);
+        }
+        Ok(self.file.set_len(bytes)?)
+    }
+
     fn refresh(&self) -> Result<DiskInfo, DiskError> {
         // What is left of a sector at the end can't be used.
         let bytes = self.present_bytes()? / SECTOR_BYTES * SECTOR_BYTES;

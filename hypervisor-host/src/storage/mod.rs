@@ -4,6 +4,7 @@
 //! - [`mod@file`], [`overlay`], [`memory`], [`faulty`]: disks
 //! - [`engine`]: requests that nobody waits for
 //! - [`scsi`]: the commands of a disk; [`unit`], [`controller`]: disks as a guest finds them
+//! - [`options`], [`mod@open`]: what a user says of disks, and opening them
 //!
 //! Nothing here knows VMBus.
 
@@ -14,6 +15,8 @@ pub mod engine;
 pub mod faulty;
 pub mod file;
 pub mod memory;
+pub mod open;
+pub mod options;
 pub mod overlay;
 pub mod request;
 pub mod scsi;

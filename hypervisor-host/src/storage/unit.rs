@@ -74,6 +74,11 @@ impl Unit {
         Self { name: name.into(), identity, disk, told_bytes, attentions, counts }
     }
 
+    /// Its name in reports.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The disk.
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk

@@ -77,6 +77,8 @@ fn run_image(image: &[u8], boot: BootProtocolChoice, machine: Machine) -> Ran {
         report: None,
         timeout: Some(machine.timeout),
         test_devices: machine.test_devices,
+        disks: Vec::new(),
+        disk_engine: Default::default(),
         ic: IcChoice::OFF,
         control: None,
         verbose: false,
