@@ -21,6 +21,7 @@ use crate::error::{CODE_BAD_INPUT, HostError};
 use crate::hyperv::features::Offered;
 use crate::loader::BootProtocolChoice;
 use crate::machine;
+use crate::net::options::NetOptions;
 use crate::outcome::Reason;
 use crate::process::{NAME, limit_heap_arenas, tell};
 use crate::report::Report;
@@ -43,6 +44,7 @@ Examples:
       --cmdline 'study=spin-enlightened' --report out.json --timeout 60
   hypervisor-host run --kernel vmlinuz --initrd initrd.img --memory 512M \\
       --cmdline 'console=ttyS0 panic=-1'
+  hypervisor-host run --kernel vmlinuz --initrd initrd.img --net user,tcp=8080:80 --net tap=tap0
   hypervisor-host run --test-devices --kernel hyperv_synic.flat --vps 2
   hypervisor-host run --kernel enlighten-kernel --vps 4 --hv-disable remote-tlb-flush,cluster-ipi
   hypervisor-host check";
@@ -165,6 +167,11 @@ struct RunArgs {
     /// How the host reads and writes disks: auto takes io_uring where the kernel has it
     #[arg(long, value_enum, default_value_t)]
     disk_engine: EngineChoice,
+    /// A network card, plugged into a TAP device, a user-mode network (passt), a stream of frames or a switch of this
+    /// user's machines; may be repeated. Further options: mac=, mtu= (1500), queues= (as many as VPs), pcap=FILE records its
+    /// frames; for user also tcp=HOST:GUEST and udp=HOST:GUEST lead ports of this computer to the guest
+    #[arg(long = "net", value_name = "tap=NAME|user|stream=PATH|switch=NAME[,OPTION=…]…")]
+    nets: Vec<NetOptions>,
     /// Integration components for the guest: on, off, or some of heartbeat,shutdown,timesync,kvp
     #[arg(long, value_name = "on|off|NAME,…", default_value = "on")]
     ic: IcChoice,
@@ -222,6 +229,7 @@ impl RunArgs {
             test_devices: self.test_devices,
             disks: self.disks,
             disk_engine: self.disk_engine,
+            nets: self.nets,
             ic: self.ic,
             control: self.control,
             verbose: self.verbose,
@@ -376,6 +384,13 @@ mod tests {
     }
 
     #[test]
+    fn network_cards_are_taken_in_order() {
+        let config = parse(&["--kernel", "k", "--net", "user", "--net", "tap=t,mtu=9000"]).unwrap();
+        assert_eq!(config.nets.len(), 2);
+        assert_eq!((config.nets[0].mtu, config.nets[1].mtu), (1500, 9000));
+    }
+
+    #[test]
     fn parts_of_the_interface_are_chosen_by_name() {
         let offered =
             |arguments: &[&str]| parse(&[&["--kernel", "k"], arguments].concat()).unwrap().offered;
@@ -410,6 +425,8 @@ mod tests {
             (&["--kernel", "k", "--disk", "d,ro,cow"], "only one of ro, cow"),
             (&["--kernel", "k", "--disk", ""], "names no file"),
             (&["--kernel", "k", "--disk-engine", "fast"], "io-uring"),
+            (&["--kernel", "k", "--net", "bridge=br0"], "tap=NAME, user"),
+            (&["--kernel", "k", "--net", "user,mtu=1"], "number from 576"),
             (&["--kernel", "k", "--hv-disable", "bogus"], "cluster-ipi"),
             (&["--kernel", "k", "--vmbus-version", "7.0"], "6.0, 5.3"),
             (&[], "--kernel"),

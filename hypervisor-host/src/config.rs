@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::hyperv::features::Offered;
 use crate::layout::{MAX_RAM_BYTES, MAX_VPS, MIN_RAM_BYTES};
 use crate::loader::BootProtocolChoice;
+use crate::net::options::NetOptions;
 use crate::storage::engine::EngineChoice;
 use crate::storage::options::DiskOptions;
 use crate::vsp::ic::IcChoice;
@@ -70,6 +71,8 @@ pub struct MachineConfig {
     pub disks: Vec<DiskOptions>,
     /// How disk I/O is done.
     pub disk_engine: EngineChoice,
+    /// Network cards, in the order in which they are numbered.
+    pub nets: Vec<NetOptions>,
     /// The integration components that the guest is offered, where it has a VMBus.
     pub ic: IcChoice,
     /// Where the machine answers requests.

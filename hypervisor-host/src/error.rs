@@ -10,6 +10,7 @@ use crate::check::CheckError;
 use crate::config::{ByteSize, ConfigError};
 use crate::control::SocketError;
 use crate::loader::LoadError;
+use crate::net::open::NetError;
 use crate::partition::PartitionError;
 use crate::partition::memory::MemoryError;
 use crate::storage::engine::EngineError;
@@ -71,6 +72,14 @@ pub enum HostError {
         "a guest without hypercalls, SynIC, messages and events has no VMBus; offer them (--hyperv, --hv-disable, --hv-only), or give --vmbus off"
     )]
     NoVmbus,
+    /// Network cards are asked for, and there is no VMBus for them.
+    #[error(
+        "network cards (--net) are on VMBus, and this machine has none; offer it (--vmbus, --hyperv, --hv-disable, --hv-only), or leave them out"
+    )]
+    NoBusForCards,
+    /// What a network card is plugged into.
+    #[error(transparent)]
+    Net(#[from] NetError),
     /// The machine.
     #[error(transparent)]
     Partition(#[from] PartitionError),

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use self::services::{add_components, add_storage, facilities, storage};
+use self::services::{add_cards, add_components, add_storage, facilities, storage};
 use crate::acpi;
 use crate::check;
 use crate::config::{ByteSize, CpuList, MachineConfig, ModuleFile};
@@ -30,6 +30,7 @@ use crate::signals::Signals;
 use crate::supervisor::supervise;
 use crate::terminal::RawTerminal;
 use crate::vsp::ic::Components;
+use crate::vsp::netvsp;
 
 /// Runs a machine until it ends, with the guest's text on `output` and its input from standard input.
 ///
@@ -42,8 +43,12 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     if config.vmbus == Some(true) && !config.can_have_vmbus() {
         return Err(HostError::NoVmbus);
     }
+    if !config.nets.is_empty() && !config.has_vmbus() {
+        return Err(HostError::NoBusForCards);
+    }
     let (ram, boot) = load(config)?;
     let storage = storage(config)?;
+    let cards = netvsp::cards(&config.nets, config.vps)?;
     let control = config.control.as_deref().map(ControlSocket::bind).transpose()?;
     let report_file =
         config.report.as_deref().map(|path| create_report(config, path)).transpose()?;
@@ -59,6 +64,7 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     let partition = Partition::new(&kvm, config, ram, boot, output)?;
     let components = add_components(config, &partition)?;
     add_storage(&partition, storage.as_ref())?;
+    add_cards(&partition, &cards)?;
     say(config, || describe(config, boot));
 
     let terminal = RawTerminal::enter(libc::STDIN_FILENO);
@@ -66,7 +72,8 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     let control = control
         .map(|socket| {
             let machine = machine_report(config, boot);
-            socket.serve(facilities(&machine, &running.shared, &components, storage.as_ref()))
+            let storage = storage.as_ref();
+            socket.serve(facilities(&machine, &running.shared, &components, storage, &cards))
         })
         .transpose()
         .map_err(HostError::system("answer on the control socket"))?;
@@ -84,6 +91,7 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     drop(terminal);
     let mut report = finish(config, running, boot, &components);
     report.disks = storage.as_ref().map(|it| it.controller().report()).unwrap_or_default();
+    report.nets = cards.iter().map(|card| card.report()).collect();
     // What a client still waits for has an end with the machine.
     drop(control);
     if let Some((file, path)) = report_file.zip(config.report.as_deref()) {

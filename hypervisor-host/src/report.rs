@@ -15,6 +15,7 @@ use crate::stats::{IdleEnd, Site, SpinAnswer, SpinSites, VpStats, exits_by_reaso
 use crate::storage::unit::DiskReport;
 use crate::vmbus::VmbusReport;
 use crate::vsp::ic::ComponentsReport;
+use crate::vsp::netvsp::NetReport;
 
 /// Most places in the guest that a report names for each VP and for the machine.
 const TOP_SITES: usize = 16;
@@ -57,6 +58,9 @@ pub struct Report {
     /// Disks, by their numbers; those that were removed too.
     #[serde(default)]
     pub disks: Vec<DiskReport>,
+    /// Network cards, in the order of their numbers.
+    #[serde(default)]
+    pub nets: Vec<NetReport>,
     /// Each VP.
     pub vps: Vec<VpReport>,
     /// Snapshots, in the order in which the guest asked for them.
@@ -279,6 +283,7 @@ impl Report {
             vmbus: shared.vmbus.as_ref().map(|vmbus| vmbus.report()),
             ic,
             disks: Vec::new(),
+            nets: Vec::new(),
             vps: (0..).zip(shared.vps.iter()).map(|it| vp_report(shared, &machine, it)).collect(),
             machine,
             marks: marks.kept,

@@ -331,6 +331,40 @@ fn a_vmbus_without_what_it_takes() {
 }
 
 #[test]
+fn network_cards_that_make_no_sense() {
+    for (option, parts) in [
+        ("bridge=br0", &["\"bridge=br0\" is no network", "give tap=NAME"][..]),
+        ("tap=a/b", &["no name of a TAP device"]),
+        ("user,mac=ff:ff:ff:ff:ff:ff", &["no address of a network card"]),
+        ("user,mtu=65001", &["number from 576 to 65000"]),
+        ("user,queues=65", &["number from 1 to 64"]),
+        ("user,tcp=0:80", &["pair of ports"]),
+        ("switch=lan,frobnicate=1", &["frobnicate", "give mac="]),
+    ] {
+        check_options_refused("net-syntax", &["--net", option], parts);
+    }
+}
+
+#[test]
+fn networks_that_can_not_be_had() {
+    check_options_refused(
+        "net-stream",
+        &["--net", "stream=/nowhere/at/all.sock"],
+        &["cannot connect the network to /nowhere/at/all.sock", "start what listens there"],
+    );
+    check_options_refused("net-no-bus", &["--net", "user", "--vmbus", "off"], &["--net", "VMBus"]);
+    let folder = Folder::new("net-user");
+    let kernel = folder.file("good-kernel", ELF);
+    let without_programs = Command::new(env!("CARGO_BIN_EXE_hypervisor-host"))
+        .args([OsStr::new("run"), OsStr::new("--kernel"), kernel.as_os_str()])
+        .args(["--net", "user"])
+        .env("PATH", &folder.0)
+        .output()
+        .unwrap();
+    check_refused(&without_programs, &["passt", "install the Debian package passt"]);
+}
+
+#[test]
 fn a_reader_that_is_gone_changes_no_exit_code() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

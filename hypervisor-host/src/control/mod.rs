@@ -8,7 +8,8 @@
 //! - [`protocol`]: lines, requests and answers
 //! - [`socket`]: the file; stale ones are replaced
 //! - [`server`]: clients and their threads
-//! - [`components`], [`disk`], [`machine`]: facilities of integration components, of disks, and of the machine itself
+//! - [`components`], [`disk`], [`net`], [`machine`]: facilities of integration components, disks, network cards and the
+//!   machine itself
 //! - [`client`], [`command`]: the other end
 //!
 //! Whoever can write to the socket can do all of it: the file's mode is 0600.
@@ -18,6 +19,7 @@ pub mod command;
 pub mod components;
 pub mod disk;
 pub mod machine;
+pub mod net;
 pub mod protocol;
 pub mod server;
 pub mod socket;

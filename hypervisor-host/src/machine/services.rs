@@ -1,4 +1,5 @@
-//! What a machine has besides itself: disks and integration components on its bus, and a control socket that answers.
+//! What a machine has besides itself: disks, network cards and integration components on its bus, and a control socket that
+//! answers.
 
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use serde_json::json;
 use crate::config::MachineConfig;
 use crate::control::disk::DiskFacility;
 use crate::control::machine::MachineFacility;
+use crate::control::net::NetFacility;
 use crate::control::{self, Facilities};
 use crate::error::HostError;
 use crate::partition::Partition;
@@ -18,6 +20,7 @@ use crate::vmbus::AddError;
 use crate::vsp::ic::Components;
 use crate::vsp::ic::clock::KvmClocks;
 use crate::vsp::ic::kvp::HostItems;
+use crate::vsp::netvsp::NetVsp;
 use crate::vsp::storvsp::{StorvspDevice, StorvspOptions};
 
 /// Offers the guest the components that it shall have: none without a bus.
@@ -35,12 +38,19 @@ pub(super) fn add_components(
     Ok(components)
 }
 
+/// Puts network cards on the bus.
+pub(super) fn add_cards(partition: &Partition, cards: &[Arc<NetVsp>]) -> Result<(), AddError> {
+    let Some(bus) = partition.vmbus() else { return Ok(()) };
+    cards.iter().try_for_each(|card| bus.add(card.clone()).map(drop))
+}
+
 /// What can be asked of a machine.
 pub(super) fn facilities(
     machine: &MachineReport,
     shared: &Arc<Shared>,
     components: &Components,
     storage: Option<&Arc<StorvspDevice>>,
+    cards: &[Arc<NetVsp>],
 ) -> Facilities {
     let machine = MachineFacility::new(shared.clone(), json!(machine));
     let mut all: Facilities = vec![Arc::new(machine)];
@@ -48,6 +58,7 @@ pub(super) fn facilities(
     if let Some(storage) = storage {
         all.push(Arc::new(DiskFacility::new(storage.controller().clone())));
     }
+    all.push(Arc::new(NetFacility::new(cards)));
     all
 }
 

@@ -47,8 +47,6 @@ counters! {
     rx_bytes,
     /// Frames lost because the guest's receive buffer, or a channel's share of it, was full.
     rx_no_buffer,
-    /// Frames lost because a channel's ring, or the queue of a channel, was full.
-    rx_no_room,
     /// Frames that the guest's filter keeps out, or that came before it opened.
     rx_filtered,
     /// Frames too long for the guest, or no frames.

@@ -63,15 +63,17 @@ impl Stream {
         // Polled for room as long as something is left.
         self.poll.want_writable(self.socket.as_fd(), outgoing.is_waiting());
         result.map_err(|_| {
-            self.take_down();
+            // The socket stays readable, so that whoever receives is told too.
+            self.up.store(false, Ordering::Release);
             SendError::Down
         })
     }
 
-    fn take_down(&self) {
-        if self.up.swap(false, Ordering::AcqRel) {
-            self.poll.forget(self.socket.as_fd());
-        }
+    /// Whoever receives knows that it is over.
+    fn end<T>(&self, error: io::Error) -> io::Result<T> {
+        self.up.store(false, Ordering::Release);
+        self.poll.forget(self.socket.as_fd());
+        Err(error)
     }
 }
 
@@ -105,7 +107,7 @@ impl Backend for Stream {
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
         if !self.link_up() {
-            return Err(io::ErrorKind::ConnectionAborted.into());
+            return self.end(io::ErrorKind::ConnectionAborted.into());
         }
         {
             let mut outgoing = lock(&self.outgoing);
@@ -113,11 +115,10 @@ impl Backend for Stream {
                 let _ = self.write_out(&mut outgoing);
             }
         }
-        let result = lock(&self.incoming).next(&self.socket, buffer);
-        if result.is_err() {
-            self.take_down();
+        match lock(&self.incoming).next(&self.socket, buffer) {
+            Ok(length) => Ok(length.map(Received::plain)),
+            Err(error) => self.end(error),
         }
-        Ok(result?.map(Received::plain))
     }
 
     fn link_up(&self) -> bool {

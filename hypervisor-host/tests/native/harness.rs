@@ -79,6 +79,7 @@ fn run_image(image: &[u8], boot: BootProtocolChoice, machine: Machine) -> Ran {
         test_devices: machine.test_devices,
         disks: Vec::new(),
         disk_engine: Default::default(),
+        nets: Vec::new(),
         ic: IcChoice::OFF,
         control: None,
         verbose: false,

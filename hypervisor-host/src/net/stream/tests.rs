@@ -74,6 +74,18 @@ fn the_other_ends_going_is_noticed() {
 }
 
 #[test]
+fn who_receives_is_told_of_an_end_that_the_sender_found_first() {
+    let (stream, theirs) = pair();
+    drop(theirs);
+    stream.send(&Frame::complete(&[1])).unwrap();
+    stream.flush();
+    assert_eq!(stream.send(&Frame::complete(&[1])), Err(SendError::Down));
+    assert!(is_readable(stream.readiness()));
+    assert!(receive(&stream).is_err());
+    assert!(!is_readable(stream.readiness()));
+}
+
+#[test]
 fn a_slow_reader_costs_frames_and_nothing_else() {
     let (stream, mut theirs) = pair();
     let frame = [5; 1500];

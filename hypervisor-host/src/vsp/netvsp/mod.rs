@@ -11,6 +11,7 @@
 //!
 //! What was agreed on is in [`settings`].
 
+mod cards;
 mod control;
 mod deliver;
 mod error;
@@ -26,6 +27,8 @@ mod session;
 mod settings;
 #[cfg(test)]
 mod test_memory;
+#[cfg(test)]
+mod tests;
 mod transactions;
 mod transmit;
 mod worker;
@@ -50,6 +53,7 @@ use crate::net::options::DEFAULT_MTU;
 use crate::stats::lock;
 use crate::vmbus::{DeviceOffer, HostChannel, ServeError, VmbusDevice};
 
+pub use self::cards::{NetReport, cards};
 pub use self::error::NetVspError;
 
 /// What a card is made of.
@@ -130,6 +134,11 @@ impl NetVsp {
         self.up.load(Ordering::Acquire)
     }
 
+    /// Its name in its machine: `net0` and so on.
+    pub fn name(&self) -> String {
+        format!("net{}", self.index)
+    }
+
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
         self.counters.read()
@@ -177,8 +186,7 @@ impl VmbusDevice for NetVsp {
         // Cards of a machine differ in the last group; the rest was drawn once.
         let instance =
             Guid::new(0x7A08_9391, 0x0C52, 0x4DB1, 0xA6F1_0000_0000_0000 | u64::from(self.index));
-        let name = format!("net{}", self.index);
-        let mut offer = DeviceOffer::new(&name, NVSP_INTERFACE, instance);
+        let mut offer = DeviceOffer::new(&self.name(), NVSP_INTERFACE, instance);
         offer.flags |= OfferFlags::SERVER_SUPPORTS_TRANSFER_PAGES;
         offer.flags |= OfferFlags::SERVER_SUPPORTS_GPADLS;
         offer

@@ -46,10 +46,19 @@ impl Session {
         self.lanes.get(usize::from(channel))
     }
 
-    /// A channel is open.
+    /// A channel is open. The primary one is told.
     pub(super) fn enter(&self, channel: u16, waker: Waker) {
         if let Some(lane) = self.lane(channel) {
             lock(&lane.inbox).waker = Some(waker);
+        }
+        self.wake(0);
+    }
+
+    fn wake(&self, channel: u16) {
+        if let Some(lane) = self.lane(channel)
+            && let Some(waker) = &lock(&lane.inbox).waker
+        {
+            waker.wake();
         }
     }
 
@@ -68,10 +77,8 @@ impl Session {
 
     /// Wakes all channels, to look at the settings.
     pub(super) fn wake_all(&self) {
-        for lane in &self.lanes {
-            if let Some(waker) = &lock(&lane.inbox).waker {
-                waker.wake();
-            }
+        for channel in 0..self.lanes.len() {
+            self.wake(channel as u16);
         }
     }
 

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hv_abi::nvsp::{
     NvspChannelType, NvspMessage, NvspSendRndisPacket, NvspSendRndisPacketComplete, NvspStatus,
@@ -28,8 +27,6 @@ mod outbound;
 const TURN: usize = 64;
 /// Completions that may wait for room in the ring; then no more packets are taken from the guest.
 const MAX_COMPLETIONS: usize = 256;
-/// How long a guest is left alone that does not take its completions.
-const PAUSE: Duration = Duration::from_micros(200);
 
 /// What ends a channel's loop: it is closed, or for good.
 pub(super) enum End {
@@ -121,20 +118,23 @@ impl<'d> Worker<'d> {
         if let Some(buffer) = &self.settings.receive {
             self.session.take(self.channel, buffer.serial, &mut self.deliveries);
         }
-        let is_full = self.send_all(channel)?;
-        if is_full && self.completions.len() >= MAX_COMPLETIONS {
-            // The guest's packets must wait, and would wake us at once.
-            std::thread::sleep(PAUSE);
-        } else if !more_from_guest && !more_from_network {
-            self.sleep(channel)?;
+        match self.send_all(channel)? {
+            // The guest's packets must wait too, and so must not wake us.
+            Some(needed) if self.completions.len() >= MAX_COMPLETIONS => {
+                self.sleep(|others| channel.wait_room(needed, others, None))
+            }
+            _ if more_from_guest || more_from_network => Ok(()),
+            _ => self.sleep(|others| channel.wait(others, None)),
         }
-        Ok(())
     }
 
-    fn sleep(&mut self, channel: &mut HostChannel) -> Result<(), End> {
+    fn sleep(
+        &self,
+        wait: impl FnOnce(&[BorrowedFd<'_>]) -> Result<Wake, ChannelError>,
+    ) -> Result<(), End> {
         let network = self.primary.as_ref().filter(|primary| primary.is_reading());
-        let network: Option<BorrowedFd<'_>> = network.map(|_| self.device.backend.readiness());
-        match channel.wait(network.as_slice(), None)? {
+        let network = network.map(|_| self.device.backend.readiness());
+        match wait(network.as_slice())? {
             Wake::Closed => Err(End::Closed),
             _ => Ok(()),
         }

@@ -109,7 +109,7 @@ pub(super) fn query(
         Oid::GEN_RCV_OK => counts.rx_frames as u32,
         Oid::GEN_XMIT_ERROR => (counts.tx_dropped + counts.tx_invalid) as u32,
         Oid::GEN_RCV_ERROR => counts.rx_invalid as u32,
-        Oid::GEN_RCV_NO_BUFFER => (counts.rx_no_buffer + counts.rx_no_room) as u32,
+        Oid::GEN_RCV_NO_BUFFER => counts.rx_no_buffer as u32,
         Oid::GEN_FRIENDLY_NAME => return Ok(friendly_name()),
         Oid::IEEE_802_3_PERMANENT_ADDRESS => return Ok(card.address.0.to_vec()),
         Oid::IEEE_802_3_CURRENT_ADDRESS => return Ok(settings.address.0.to_vec()),

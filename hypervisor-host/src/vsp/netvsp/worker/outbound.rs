@@ -25,19 +25,19 @@ enum Pushed {
 }
 
 impl Worker<'_> {
-    /// Sends all there is, as far as there is room. Tells whether there was too little; then the guest signals once there is
-    /// more.
-    pub(super) fn send_all(&mut self, channel: &mut HostChannel) -> Result<bool, End> {
+    /// Sends all there is, as far as there is room. If there is too little, tells how many bytes are needed; the guest signals
+    /// once they are there.
+    pub(super) fn send_all(&mut self, channel: &mut HostChannel) -> Result<Option<u32>, End> {
         self.place_control_messages();
         loop {
             let mut batch = channel.batch();
             let result = self.push_all(&mut batch);
             batch.publish();
             match result? {
-                Pushed::Yes => return Ok(false),
+                Pushed::Yes => return Ok(None),
                 Pushed::Full(needed) => {
                     if !channel.await_room(needed)? {
-                        return Ok(true);
+                        return Ok(Some(needed));
                     }
                 }
             }
