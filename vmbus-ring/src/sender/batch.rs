@@ -68,11 +68,17 @@ impl<'s, M: RingMemory> Batch<'s, M> {
         put(packet.descriptor(layout).as_bytes());
         packet.kind.header(&mut put);
         packet.payload.iter().for_each(|slice| put(slice));
-        put(&tail(self.end)[UNIT as usize - layout.padding as usize..]);
+        if layout.padding > 0 {
+            put(&[0; UNIT as usize][..layout.padding as usize]);
+        }
+        put(&trailer(self.end));
         at
     }
 
     /// Writes `bytes` at `at`, around the ring's end if need be; returns what comes next. There is room.
+    ///
+    /// Inlined, because most pieces are as short as their lengths are known.
+    #[inline(always)]
     fn put(&self, at: u32, bytes: &[u8]) -> u32 {
         let RingSender { memory, extent, .. } = &*self.sender;
         let (first, second) = extent.split(at, bytes.len());
@@ -84,10 +90,7 @@ impl<'s, M: RingMemory> Batch<'s, M> {
     }
 }
 
-/// The most padding, and behind it the trailer of a packet that began at `start`.
-fn tail(start: u32) -> [u8; UNIT as usize + PACKET_TRAILER_BYTES] {
-    let mut tail = [0; UNIT as usize + PACKET_TRAILER_BYTES];
-    let (_, trailer) = tail.split_at_mut(UNIT as usize);
-    trailer.copy_from_slice((u64::from(start) << 32).as_bytes());
-    tail
+/// That of a packet that began at `start`.
+fn trailer(start: u32) -> [u8; PACKET_TRAILER_BYTES] {
+    (u64::from(start) << 32).to_le_bytes()
 }
