@@ -7,7 +7,7 @@
 //! [`for_each_case!`] lists all of them for whoever registers or runs them.
 //!
 //! - [`vmbus`], [`channels`] and [`gpadls`] have the bus itself
-//! - [`mod@storage`] has disks
+//! - [`mod@storage`] has disks, [`network`] cards, [`integration`] the rest
 //! - [`support`] has what they share
 
 #![no_std]
@@ -18,7 +18,9 @@ extern crate alloc;
 
 pub mod channels;
 pub mod gpadls;
+pub mod integration;
 mod list;
+pub mod network;
 
 pub mod storage;
 pub mod support;

@@ -39,5 +39,20 @@ macro_rules! for_each_case {
             a_read_only_disk_stays_as_it_is => "SPC-4, WRITE PROTECTED",
             many_requests_are_in_flight_at_the_same_time => "Linux, drivers/scsi/storvsc_drv.c, storvsc_queuecommand",
         ]);
+        $callback!(Network, network: [
+            a_card_starts_stops_and_starts_again => "Linux, drivers/net/hyperv/netvsc.c, netvsc_device_add",
+            a_card_tells_its_address_and_its_mtu => "Linux, drivers/net/hyperv/rndis_filter.c, rndis_filter_query_device_mac",
+            two_cards_have_two_addresses => "IEEE 802.3, MAC addresses",
+            frames_of_every_size_arrive_as_they_were_sent => "Linux, drivers/net/hyperv/netvsc.c, netvsc_send",
+            a_short_frame_arrives_perhaps_longer => "IEEE 802.3, minimum frame size",
+            a_broadcast_reaches_the_other_card => "IEEE 802.3, broadcast",
+            a_burst_arrives_whole_and_in_order => "Linux, drivers/net/hyperv/netvsc.c, netvsc_receive",
+            a_burst_costs_few_packets => "Linux, drivers/net/hyperv/netvsc.c, netvsc_copy_to_send_buf",
+            a_frame_longer_than_the_mtu_is_refused => "Linux, drivers/net/hyperv/netvsc_drv.c, netvsc_change_mtu",
+        ]);
+        $callback!(Integration, integration: [
+            heartbeats_come_and_are_answered => "Linux, drivers/hv/hv_util.c, heartbeat_onchannelcallback",
+            the_hosts_time_comes_at_the_beginning => "Linux, drivers/hv/hv_util.c, timesync_onchannelcallback",
+        ]);
     };
 }

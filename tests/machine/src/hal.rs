@@ -17,7 +17,7 @@ use vsc_drivers::storvsc::IoBuffer;
 use vsc_drivers::{DmaPages, Gpa, Hal};
 
 use crate::ram::Ram;
-use crate::run::Alarms;
+use crate::run::{Alarms, reference_100ns};
 use crate::vp::lock;
 
 /// The kernel of a [`Machine`](crate::Machine).
@@ -106,7 +106,7 @@ unsafe impl Hal for InProcessHal {
     }
 
     fn now_100ns(&self) -> u64 {
-        self.0.alarms.now_100ns()
+        reference_100ns()
     }
 
     fn wake_at(&self, deadline_100ns: u64, waker: &Waker) {

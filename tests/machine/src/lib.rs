@@ -8,12 +8,13 @@
 //! - [`hal`]: the kernel that the drivers see
 //! - [`vp`]: virtual processors, which take interrupts
 //! - [`lines`]: from the host's SynIC to these
-//! - [`run`]: polling futures
+//! - [`run`]: polling futures; [`devices`]: what is on the bus
 //! - [`Machine`]: all of it with a bus; [`Cases`]: `vsc-cases` on it
 
 #![deny(missing_docs)]
 
 pub mod cases;
+pub mod devices;
 pub mod hal;
 pub mod lines;
 pub mod ram;
@@ -27,6 +28,7 @@ use hypervisor_host::vmbus::{ServerOptions, VmbusDevice, VmbusServer};
 use vsc_drivers::{BusOptions, Vmbus};
 
 pub use cases::Cases;
+pub use devices::Devices;
 pub use hal::InProcessHal;
 
 use lines::Lines;

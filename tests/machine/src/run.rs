@@ -1,7 +1,7 @@
 //! Polling futures on a thread, and waking them at a time.
 
 use std::pin::pin;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -55,7 +55,6 @@ pub fn block_on_within<F: Future>(limit: Duration, what: &str, future: F) -> F::
 
 /// Wakers and when they are due.
 pub(crate) struct Alarms {
-    begun: Instant,
     shared: Arc<Shared>,
 }
 
@@ -74,16 +73,11 @@ struct State {
 impl Alarms {
     /// None yet. The thread ends when this is dropped.
     pub(crate) fn start() -> Self {
-        let begun = Instant::now();
         let shared = Arc::new(Shared::default());
         let ringing = shared.clone();
         let thread = std::thread::Builder::new().name("alarms".into());
-        thread.spawn(move || ringing.ring(begun)).expect("threads are there for the asking");
-        Self { begun, shared }
-    }
-
-    pub(crate) fn now_100ns(&self) -> u64 {
-        now_100ns(self.begun)
+        thread.spawn(move || ringing.ring()).expect("threads are there for the asking");
+        Self { shared }
     }
 
     pub(crate) fn set(&self, deadline_100ns: u64, waker: &Waker) {
@@ -104,15 +98,17 @@ impl Drop for Alarms {
     }
 }
 
-fn now_100ns(begun: Instant) -> u64 {
-    (begun.elapsed().as_nanos() / 100) as u64
+/// The reference time of all machines of this process, in units of 100 ns.
+pub fn reference_100ns() -> u64 {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    (BEGUN.get_or_init(Instant::now).elapsed().as_nanos() / 100) as u64
 }
 
 impl Shared {
-    fn ring(&self, begun: Instant) {
+    fn ring(&self) {
         let mut state = lock(&self.state);
         while !state.stopped {
-            let now = now_100ns(begun);
+            let now = reference_100ns();
             let due = state.all.extract_if(.., |(deadline, _)| *deadline <= now);
             due.for_each(|(_, waker)| waker.wake());
             let next = state.all.iter().map(|(deadline, _)| *deadline).min();

@@ -7,12 +7,14 @@ use hv_abi::vmbus::version::VmbusVersion;
 use hypervisor_host::vmbus::{
     DeviceOffer, HostChannel, ServeError, ServerOptions, VmbusDevice, Wake,
 };
-use in_process::{Cases, Machine};
+use in_process::{Cases, Devices, Machine};
 use vsc_cases::Problem;
 
 /// Sends back what it gets, by packets of the same kind.
 struct Echo(u8);
 
+/// Processors.
+const VPS: u32 = 4;
 /// Nobody else's.
 const ECHO: Guid = Guid::new(0x3f4e_1a20, 0x77aa, 0x4b11, 0x9c3e_0001_0002_0003);
 
@@ -34,7 +36,8 @@ impl VmbusDevice for Echo {
 
 fn machine() -> Machine {
     let echoes = (0..20).map(|number| Arc::new(Echo(number)) as Arc<dyn VmbusDevice>);
-    Machine::new(ServerOptions::new(4), echoes.collect())
+    let devices = Devices::new(VPS);
+    Machine::new(ServerOptions::new(VPS), devices.all().into_iter().chain(echoes).collect())
 }
 
 /// Runs every case; each that fails, by name.
@@ -47,7 +50,10 @@ fn failures(version: Option<VmbusVersion>) -> (usize, usize, Vec<String>) {
             let name = concat!(stringify!($module), "::", stringify!($name));
             match cases.run(name, vsc_cases::$module::$name(&cases)) {
                 Ok(()) => passed += 1,
-                Err(Problem::Skip(_)) => skipped += 1,
+                Err(Problem::Skip(reason)) => {
+                    println!("skip {name}: {reason}");
+                    skipped += 1;
+                }
                 Err(Problem::Fail(reason)) => failed.push(format!("{name}: {reason}")),
             }
         )* };
