@@ -51,7 +51,7 @@ impl Environment for Cases<'_> {
     }
 
     fn lend(&self, bytes: usize) -> Option<IoBuffer> {
-        self.machine.hal().lend(bytes)
+        IoBuffer::zeroed(bytes)
     }
 
     fn vps(&self) -> u32 {

@@ -2,18 +2,15 @@
 
 #![expect(unsafe_code, reason = "implements the drivers' trait; calls' input lies in guest memory")]
 
-use std::ptr::NonNull;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-use hv_abi::HV_PAGE_SIZE;
 use hv_abi::hypercall::{HV_CALL_POST_MESSAGE, HV_CALL_SIGNAL_EVENT, HvError, HypercallInput};
 use hv_abi::synic::{HV_MESSAGE_PAYLOAD_BYTES, HvInputSignalEvent};
 use hypervisor_host::hyperv::synic::Synic;
 use vm_memory::{Bytes, GuestAddress};
-use vsc_drivers::storvsc::IoBuffer;
 use vsc_drivers::{DmaPages, Gpa, Hal};
 
 use crate::ram::Ram;
@@ -34,7 +31,8 @@ struct Inner {
 
 impl InProcessHal {
     pub(crate) fn new(ram: Arc<Ram>, synic: Arc<Synic>) -> Self {
-        let input = Mutex::new(ram.take(1).expect("a new machine has a page"));
+        let page = ram.take(1).expect("there is memory for a page");
+        let input = Mutex::new(page.addr().get() as u64);
         Self(Arc::new(Inner { ram, synic, input, alarms: Alarms::start() }))
     }
 
@@ -42,38 +40,24 @@ impl InProcessHal {
     pub fn ram(&self) -> &Arc<Ram> {
         &self.0.ram
     }
-
-    /// Guest memory that can be lent to the host, and never comes back: only what lies in guest memory can be lent.
-    pub fn lend(&self, bytes: usize) -> Option<IoBuffer> {
-        let gpa = self.0.ram.take(bytes.div_ceil(HV_PAGE_SIZE))?;
-        let address = self.0.ram.address(gpa)?;
-        // So that the mapping outlives the reference.
-        std::mem::forget(self.0.ram.clone());
-        // SAFETY: pages of guest memory that nobody else gets, initialized by the mapping, for ever.
-        let slice = unsafe { NonNull::slice_from_raw_parts(address, bytes).as_mut() };
-        slice.fill(0);
-        Some(IoBuffer::from_static(slice))
-    }
 }
 
 // SAFETY: pages are handed out once and lie in one mapping. Interrupt handlers run on threads of their own, which never wait
 // for this one, so that there is nothing to mask.
 unsafe impl Hal for InProcessHal {
     fn allocate(&self, pages: usize) -> Option<DmaPages> {
-        let gpa = self.0.ram.take(pages)?;
-        let address = self.0.ram.address(gpa)?;
-        // SAFETY: pages of guest memory that nobody else has.
-        unsafe { address.write_bytes(0, pages * HV_PAGE_SIZE) };
-        // SAFETY: zeroed above, ours, and `gpa` is where they are.
-        unsafe { DmaPages::new(address, Gpa(gpa), pages) }
+        let address = self.0.ram.take(pages)?;
+        // SAFETY: zeros that nobody else has, at this address for both sides.
+        unsafe { DmaPages::new(address, Gpa(address.addr().get() as u64), pages) }
     }
 
     unsafe fn free(&self, pages: DmaPages) {
-        self.0.ram.give_back(pages.gpa().0, pages.pages());
+        // SAFETY: from `allocate`, and no longer used, as the caller says.
+        unsafe { self.0.ram.give_back(pages.address(), pages.pages()) };
     }
 
     fn gpa(&self, address: *const u8) -> Option<Gpa> {
-        self.0.ram.gpa(address).map(Gpa)
+        Some(Gpa(address.expose_provenance() as u64))
     }
 
     fn post_message(

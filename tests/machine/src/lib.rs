@@ -4,7 +4,7 @@
 //! interrupt, which here wakes a thread for each virtual processor. So a test of both sides takes milliseconds, and runs
 //! wherever Rust does.
 //!
-//! - [`ram`]: guest memory, and who has which page
+//! - [`ram`]: guest memory, which is the process's
 //! - [`hal`]: the kernel that the drivers see
 //! - [`vp`]: virtual processors, which take interrupts
 //! - [`lines`]: from the host's SynIC to these
@@ -35,9 +35,6 @@ use lines::Lines;
 use ram::Ram;
 use vp::Vps;
 
-/// Guest memory of a machine.
-const RAM_BYTES: usize = 192 << 20;
-
 /// The bus that a machine's guest uses, if any: it gets the interrupts.
 pub(crate) type CurrentBus = Arc<Mutex<Option<Vmbus<InProcessHal>>>>;
 
@@ -53,7 +50,7 @@ pub struct Machine {
 impl Machine {
     /// A machine with so many virtual processors, and these devices on its bus.
     pub fn new(options: ServerOptions, devices: Vec<Arc<dyn VmbusDevice>>) -> Self {
-        let ram = Arc::new(Ram::new(RAM_BYTES));
+        let ram = Arc::new(Ram::new());
         let lines = Lines::new(options.vps);
         let kick = {
             let lines = lines.clone();

@@ -1,45 +1,41 @@
-//! Guest memory, and which of its pages are in use.
+//! Guest memory: all of this process's, at the addresses where it is.
+//!
+//! A guest's driver lends the host ordinary memory of its kernel, wherever that lies; here, the kernel's heap is the process's. So
+//! the host is told that RAM is everything, and a guest-physical address is an address. What the host then reaches is what the guest
+//! gave it, or this process dies: hostile guests are tried elsewhere.
 
-use std::collections::BTreeMap;
+#![expect(unsafe_code, reason = "memory by address")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
-use std::sync::Mutex;
 
 use hv_abi::HV_PAGE_SIZE;
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
-use crate::vp::lock;
-
-/// Nothing is at the lowest addresses, so that 0 is never an address by mistake.
-const FIRST_PAGE: u64 = 16;
+/// Nothing of a process lies lower, or higher (Linux, `Documentation/x86/x86_64/mm.rst`).
+const FIRST: usize = 0x1_0000;
+const END: usize = 0x7FFF_FFFF_0000;
 
 /// Guest memory.
 pub struct Ram {
     memory: GuestMemoryMmap,
-    base: NonNull<u8>,
-    bytes: usize,
-    /// Free runs: first page and pages.
-    free: Mutex<BTreeMap<u64, u64>>,
 }
 
-// SAFETY-free: the pointer is only compared and offset; see `hal` for its uses.
-// The mapping belongs to `memory`, which lives as long.
-#[expect(unsafe_code, reason = "a pointer to a mapping that is shared among threads anyway")]
-// SAFETY: nothing is reached through the pointer here.
-unsafe impl Send for Ram {}
-#[expect(unsafe_code, reason = "a pointer to a mapping that is shared among threads anyway")]
-// SAFETY: nothing is reached through the pointer here.
-unsafe impl Sync for Ram {}
-
 impl Ram {
-    /// So many bytes of zeros from address 0 on.
-    pub fn new(bytes: usize) -> Self {
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes)])
-            .unwrap_or_else(|error| panic!("no memory for a guest: {error}"));
-        let base = memory.get_host_address(GuestAddress(0)).ok().and_then(NonNull::new);
-        let base = base.expect("the range was just mapped");
-        let pages = (bytes / HV_PAGE_SIZE) as u64 - FIRST_PAGE;
-        let free = Mutex::new(BTreeMap::from([(FIRST_PAGE, pages)]));
-        Self { memory, base, bytes, free }
+    /// All there is.
+    pub fn new() -> Self {
+        let base = std::ptr::with_exposed_provenance_mut(FIRST);
+        let builder = MmapRegionBuilder::new(END - FIRST)
+            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+            .with_mmap_flags(libc::MAP_NORESERVE | libc::MAP_PRIVATE);
+        // SAFETY: a region that is never unmapped; what in it is used is memory that the guest gave to the host.
+        let builder = unsafe { builder.with_raw_mmap_pointer(base) };
+        let region = builder.build().unwrap_or_else(|error| panic!("no region: {error}"));
+        let region = GuestRegionMmap::new(region, GuestAddress(FIRST as u64));
+        let region = region.expect("it does not end behind the last address");
+        let memory = GuestMemoryMmap::from_regions(vec![region]);
+        Self { memory: memory.unwrap_or_else(|error| panic!("no memory: {error}")) }
     }
 
     /// As the host sees it.
@@ -47,77 +43,57 @@ impl Ram {
         &self.memory
     }
 
-    /// Where the guest sees the byte at `gpa`.
-    pub fn address(&self, gpa: u64) -> Option<NonNull<u8>> {
-        let offset = usize::try_from(gpa).ok().filter(|&gpa| gpa < self.bytes)?;
-        NonNull::new(self.base.as_ptr().wrapping_add(offset))
+    /// Takes so many pages of zeros in a row.
+    pub fn take(&self, pages: usize) -> Option<NonNull<u8>> {
+        let layout = layout(pages)?;
+        // SAFETY: the layout is not empty.
+        let address = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        address.as_ptr().expose_provenance();
+        Some(address)
     }
 
-    /// Where the host sees the byte at `address`.
-    pub fn gpa(&self, address: *const u8) -> Option<u64> {
-        let offset = address.addr().checked_sub(self.base.as_ptr().addr())?;
-        (offset < self.bytes).then_some(offset as u64)
-    }
-
-    /// Takes so many pages in a row; the address of the first.
-    pub fn take(&self, pages: usize) -> Option<u64> {
-        let pages = Some(pages as u64).filter(|&pages| pages != 0)?;
-        let mut free = lock(&self.free);
-        let (&first, &run) = free.iter().find(|(_, run)| **run >= pages)?;
-        free.remove(&first);
-        if run > pages {
-            free.insert(first + pages, run - pages);
+    /// Gives pages back that [`take`](Self::take) gave.
+    ///
+    /// # Safety
+    ///
+    /// They are no longer used.
+    pub unsafe fn give_back(&self, address: NonNull<u8>, pages: usize) {
+        if let Some(layout) = layout(pages) {
+            // SAFETY: allocated with this layout; the caller says that nobody uses them.
+            unsafe { dealloc(address.as_ptr(), layout) };
         }
-        Some(first * HV_PAGE_SIZE as u64)
     }
+}
 
-    /// Gives pages back.
-    pub fn give_back(&self, gpa: u64, pages: usize) {
-        let mut free = lock(&self.free);
-        let (mut first, mut run) = (gpa / HV_PAGE_SIZE as u64, pages as u64);
-        let before = free.range(..first).next_back().map(|(&first, &run)| (first, run));
-        if let Some((earlier, earlier_run)) = before
-            && earlier + earlier_run == first
-        {
-            free.remove(&earlier);
-            (first, run) = (earlier, earlier_run + run);
-        }
-        if let Some(later) = free.remove(&(first + run)) {
-            run += later;
-        }
-        free.insert(first, run);
+impl Default for Ram {
+    fn default() -> Self {
+        Self::new()
     }
+}
 
-    /// Pages that nobody has.
-    pub fn free_pages(&self) -> u64 {
-        lock(&self.free).values().sum()
-    }
+fn layout(pages: usize) -> Option<Layout> {
+    let bytes = pages.checked_mul(HV_PAGE_SIZE).filter(|&bytes| bytes != 0)?;
+    Layout::from_size_align(bytes, HV_PAGE_SIZE).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use vm_memory::Bytes;
+
     use super::*;
 
     #[test]
-    fn pages_that_come_back_join_their_neighbours() {
-        let ram = Ram::new(1 << 20);
-        let all = ram.free_pages();
-        let pieces: Vec<_> = (0..4).map(|_| ram.take(10).unwrap()).collect();
-        assert_eq!(ram.free_pages(), all - 40);
-        for index in [1, 3, 0, 2] {
-            ram.give_back(pieces[index], 10);
-        }
-        assert_eq!(ram.take(all as usize), Some(pieces[0]));
-        assert_eq!(ram.take(1), None);
-        assert_eq!(ram.take(0), None);
+    fn the_host_finds_what_the_guest_has_on_its_heap() {
+        let ram = Ram::new();
+        let word = Box::new(0x1234_5678_u32);
+        let gpa = GuestAddress((&raw const *word).expose_provenance() as u64);
+        assert_eq!(ram.memory().read_obj::<u32>(gpa).unwrap(), 0x1234_5678);
     }
 
     #[test]
-    fn both_sides_find_the_same_byte() {
-        let ram = Ram::new(1 << 20);
-        let address = ram.address(0x1_2345).unwrap();
-        assert_eq!(ram.gpa(address.as_ptr()), Some(0x1_2345));
-        assert_eq!(ram.address(1 << 20), None);
-        assert_eq!(ram.gpa(std::ptr::null()), None);
+    fn no_pages_and_too_many_are_not_to_be_had() {
+        let ram = Ram::new();
+        assert_eq!(ram.take(0), None);
+        assert_eq!(ram.take(usize::MAX / 2), None);
     }
 }

@@ -32,12 +32,7 @@ pub(crate) struct Vps {
 }
 
 impl Vps {
-    pub(crate) fn start(
-        synic: &Arc<Synic>,
-        ram: &Arc<Ram>,
-        lines: &Lines,
-        bus: &CurrentBus,
-    ) -> Self {
+    pub(crate) fn start(synic: &Arc<Synic>, ram: &Ram, lines: &Lines, bus: &CurrentBus) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..lines.count()).map(|index| {
             let guest = enable(synic, ram, lines, index);
@@ -45,7 +40,6 @@ impl Vps {
                 index,
                 guest,
                 synic: synic.clone(),
-                _ram: ram.clone(),
                 lines: lines.clone(),
                 bus: bus.clone(),
                 stop: stop.clone(),
@@ -77,13 +71,12 @@ fn enable(synic: &Synic, ram: &Ram, lines: &Lines, index: u32) -> GuestSynic<&'s
     let cpu: &'static FakeCpu = Box::leak(Box::default());
     cpu.with_hyperv(Privileges::SYNIC, Features::empty(), 0);
     let hv = HyperV::detect(&cpu).unwrap_or_else(|absence| panic!("{absence}"));
-    let gpa = ram.take(2).expect("a new machine has two pages");
-    let pages = ram.address(gpa).expect("pages of this machine").cast::<SynicPages>();
-    // SAFETY: two pages of guest memory, zeroed, which nobody else gets; they are atomics throughout, and stay mapped as
-    // long as the machine's threads run, which are the only ones to use them.
+    let pages = ram.take(2).expect("there is memory for two pages").cast::<SynicPages>();
+    let gpa = Gpa(pages.addr().get() as u64);
+    // SAFETY: two pages of zeros, which nobody else gets and which are never given back; they are atomics throughout.
     let pages: &'static SynicPages = unsafe { pages.as_ref() };
     // SAFETY: the pages are where `gpa` says, for this processor alone.
-    let guest = unsafe { GuestSynic::enable(cpu, &hv, pages, Gpa(gpa)) };
+    let guest = unsafe { GuestSynic::enable(cpu, &hv, pages, gpa) };
     let guest = guest.unwrap_or_else(|error| panic!("{error}"));
     // SAFETY: registers of the fake.
     let register = |msr| unsafe { cpu.rdmsr(msr) };
@@ -109,8 +102,6 @@ struct Vp {
     index: u32,
     guest: GuestSynic<&'static FakeCpu>,
     synic: Arc<Synic>,
-    /// The SynIC's pages lie in it.
-    _ram: Arc<Ram>,
     lines: Lines,
     bus: CurrentBus,
     stop: Arc<AtomicBool>,
