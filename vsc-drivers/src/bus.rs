@@ -31,6 +31,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use chores::Crew;
 pub(crate) use chores::{Chore, Ending, Grant, Keep};
 pub(crate) use claim::Claim;
 pub use counts::BusCounts;
@@ -86,6 +87,7 @@ pub(crate) struct Shared<H: Hal> {
     changed: Bell,
     /// Given to the host at the first contact, and never freed after.
     pages: Once<SignalPages<H>>,
+    crew: Crew,
     pub(crate) counters: Counters,
 }
 
@@ -98,6 +100,7 @@ impl<H: Hal> Vmbus<H> {
             state: Mutex::new(State::new(options.max_channels)),
             changed: Bell::new(),
             pages: Once::new(),
+            crew: Crew::default(),
             counters: Counters::default(),
             hal,
             options,
@@ -129,10 +132,9 @@ impl<H: Hal> Vmbus<H> {
     /// The bus's task: reads messages, and does what is left to do when a handle was dropped. Poll it for ever, also before
     /// [`connect`](Self::connect) and after [`unload`](Self::unload); one task is enough.
     pub async fn run(&self) -> Infallible {
-        let mut crew = chores::Crew::new(self);
         poll_fn(|context| {
             self.shared.pump(context);
-            crew.poll(context);
+            self.shared.crew.poll(self, context);
             Poll::Pending
         })
         .await

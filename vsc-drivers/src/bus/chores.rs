@@ -77,28 +77,24 @@ pub(crate) enum Chore<H: Hal> {
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The chores at work.
-pub(super) struct Crew<H: Hal> {
-    bus: Vmbus<H>,
-    at_work: Vec<Task>,
-}
+/// The chores at work. They belong to the bus, not to a call of its `run`: the next call goes on with them.
+#[derive(Default)]
+pub(super) struct Crew(Mutex<Vec<Task>>);
 
-impl<H: Hal> Crew<H> {
-    pub(super) fn new(bus: &Vmbus<H>) -> Self {
-        Self { bus: bus.clone(), at_work: Vec::new() }
-    }
-
+impl Crew {
     /// Goes on with all chores, and begins those that are new.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) {
-        let shared = &self.bus.shared;
+    pub(super) fn poll<H: Hal>(&self, bus: &Vmbus<H>, context: &mut Context<'_>) {
+        let shared = &bus.shared;
         shared.changed.listen(&shared.hal, context.waker());
+        // Somebody else polls them, and is woken by all that wakes us.
+        let Some(mut at_work) = self.0.try_lock() else { return };
         loop {
-            self.at_work.retain_mut(|task| task.as_mut().poll(context).is_pending());
-            if self.at_work.len() >= MAX_AT_WORK {
+            at_work.retain_mut(|task| task.as_mut().poll(context).is_pending());
+            if at_work.len() >= MAX_AT_WORK {
                 return;
             }
             let Some(chore) = shared.state.lock().chores.pop_front() else { return };
-            self.at_work.push(Box::pin(work(self.bus.clone(), chore)));
+            at_work.push(Box::pin(work(bus.clone(), chore)));
         }
     }
 }

@@ -35,6 +35,18 @@ fn a_dropped_channel_is_closed_by_the_buss_task() {
 }
 
 #[test]
+fn closing_goes_on_when_the_buss_task_is_begun_anew() {
+    let (host, bus, channel) = opened(VmbusVersion::V5_3);
+    host.misbehave(MessageType::GPADL_TEARDOWN, 1, Mischief::Late(crate::SECOND_100NS));
+    drop(channel);
+    settle(&bus);
+    assert_eq!(host.pages_in_use(), 3 + 34, "the host takes its time");
+    run(&bus, crate::task::sleep_until(bus.hal(), 2 * crate::SECOND_100NS));
+    assert_eq!((host.pages_in_use(), bus.counts().kept_pages), (3, 0));
+    assert_eq!(host.count(MessageType::GPADL_TEARDOWN), 1);
+}
+
+#[test]
 fn a_channel_is_open_once() {
     let (_host, bus, channel) = opened(VmbusVersion::V5_3);
     let id = channel.offer().channel;
