@@ -9,6 +9,8 @@
 
 mod channel;
 mod device;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gpadl;
 mod interrupt_page;
 mod ranges;

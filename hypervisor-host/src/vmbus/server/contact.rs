@@ -31,7 +31,7 @@ const FEATURES: u32 = feature::GUEST_SPECIFIED_SIGNAL_PARAMETERS | feature::CLIE
 
 impl Bus {
     /// Takes the guest's messages from now on.
-    pub(super) fn connect_messages(&self) -> Result<(), StartError> {
+    pub(in crate::vmbus) fn connect_messages(&self) -> Result<(), StartError> {
         let inbox = self.inbox.clone();
         let handler = Arc::new(move |message: &HvInputPostMessage| inbox.post(message));
         for id in self.message_connections() {
@@ -43,7 +43,7 @@ impl Bus {
     }
 
     /// The guest finds nobody any more.
-    pub(super) fn disconnect_messages(&self) {
+    pub(in crate::vmbus) fn disconnect_messages(&self) {
         for id in self.message_connections() {
             self.synic.disconnect_messages(id);
         }
@@ -266,7 +266,7 @@ impl Bus {
     }
 
     /// The machine ends: nobody is told.
-    pub(super) fn shut_down(&self) {
+    pub(in crate::vmbus) fn shut_down(&self) {
         let mut state = self.state();
         state.stopped = true;
         let _: bool = self.disconnect(&mut state, Next::UnloadResponse(VmbusVersion::V0_13));

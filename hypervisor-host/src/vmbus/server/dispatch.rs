@@ -20,15 +20,31 @@ impl Bus {
     /// Runs until the inbox is stopped.
     pub(super) fn run(self: &Arc<Self>) {
         loop {
-            // Only this thread makes connections.
-            let may_answer = !self.outbox.is_full()
-                && !matches!(self.state().connection, Connection::Closing(_));
-            match self.inbox.next(may_answer) {
+            match self.inbox.next(self.may_answer()) {
                 Task::Stop => return,
-                Task::LookAgain => {}
-                Task::News(news) => self.hear(news),
-                Task::Message(message) => self.answer(&message),
+                task => self.act(task),
             }
+        }
+    }
+
+    /// Does all that there is to do now, without a thread.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::vmbus) fn run_pending(self: &Arc<Self>) {
+        while let Some(task) = self.inbox.try_next(self.may_answer()) {
+            self.act(task);
+        }
+    }
+
+    /// Only the thread that asks makes and ends connections.
+    fn may_answer(&self) -> bool {
+        !self.outbox.is_full() && !matches!(self.state().connection, Connection::Closing(_))
+    }
+
+    fn act(self: &Arc<Self>, task: Task) {
+        match task {
+            Task::Stop | Task::LookAgain => {}
+            Task::News(news) => self.hear(news),
+            Task::Message(message) => self.answer(&message),
         }
     }
 

@@ -87,7 +87,7 @@ pub(super) enum Task {
 
 /// The queue.
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(in crate::vmbus) struct Inbox {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -105,7 +105,7 @@ impl Inbox {
     ///
     /// # Errors
     /// There are too many; the status for the guest.
-    pub(super) fn post(&self, input: &HvInputPostMessage) -> Result<(), HvError> {
+    pub(in crate::vmbus) fn post(&self, input: &HvInputPostMessage) -> Result<(), HvError> {
         let message = GuestMessage::new(input).ok_or(HvError::INVALID_PARAMETER)?;
         let mut state = lock(&self.state);
         if state.stop {
@@ -140,22 +140,19 @@ impl Inbox {
         self.changed.notify_all();
     }
 
+    /// The same as [`Self::next`], if there is something to do.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn try_next(&self, may_answer: bool) -> Option<Task> {
+        lock(&self.state).next_task(may_answer)
+    }
+
     /// Waits for something to do: news first, then messages if they may be answered, or one that ends the connection even if
     /// not.
     pub(super) fn next(&self, may_answer: bool) -> Task {
         let mut state = lock(&self.state);
         loop {
-            if let Some(news) = state.news.pop_front() {
-                return Task::News(news);
-            }
-            if state.stop {
-                return Task::Stop;
-            }
-            if std::mem::take(&mut state.look_again) {
-                return Task::LookAgain;
-            }
-            if let Some(message) = state.next_message(may_answer) {
-                return Task::Message(Box::new(message));
+            if let Some(task) = state.next_task(may_answer) {
+                return task;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -163,6 +160,19 @@ impl Inbox {
 }
 
 impl State {
+    fn next_task(&mut self, may_answer: bool) -> Option<Task> {
+        if let Some(news) = self.news.pop_front() {
+            return Some(Task::News(news));
+        }
+        if self.stop {
+            return Some(Task::Stop);
+        }
+        if std::mem::take(&mut self.look_again) {
+            return Some(Task::LookAgain);
+        }
+        Some(Task::Message(Box::new(self.next_message(may_answer)?)))
+    }
+
     fn next_message(&mut self, may_answer: bool) -> Option<GuestMessage> {
         if !may_answer {
             let last = self.messages.iter().rposition(GuestMessage::ends_connection)?;

@@ -17,7 +17,7 @@ mod contact;
 mod dispatch;
 mod error;
 mod gpadls;
-mod inbox;
+pub(super) mod inbox;
 mod monitor;
 mod offers;
 mod open;
@@ -101,17 +101,7 @@ impl VmbusServer {
         memory: GuestMemoryMmap,
         options: ServerOptions,
     ) -> Result<Arc<Self>, StartError> {
-        let inbox = Arc::new(Inbox::default());
-        let bus = Arc::new(Bus {
-            synic,
-            memory,
-            options,
-            outbox: Arc::new(Outbox::new(inbox.clone())),
-            inbox,
-            stats: BusStats::default(),
-            workers: Workers::default(),
-            state: Mutex::default(),
-        });
+        let bus = Bus::new(synic, memory, options);
         bus.connect_messages()?;
         let runner = bus.clone();
         let thread = Builder::new().name("vmbus".into()).spawn(move || runner.run());
@@ -185,9 +175,42 @@ pub(super) struct Bus {
 }
 
 impl Bus {
+    pub(super) fn new(
+        synic: Arc<Synic>,
+        memory: GuestMemoryMmap,
+        options: ServerOptions,
+    ) -> Arc<Self> {
+        let inbox = Arc::new(Inbox::default());
+        Arc::new(Self {
+            synic,
+            memory,
+            options,
+            outbox: Arc::new(Outbox::new(inbox.clone())),
+            inbox,
+            stats: BusStats::default(),
+            workers: Workers::default(),
+            state: Mutex::default(),
+        })
+    }
+
     /// The guest's RAM.
     pub(super) fn memory(&self) -> &GuestMemoryMmap {
         &self.memory
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn synic(&self) -> &Arc<Synic> {
+        &self.synic
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn wait_for_workers(&self) -> Vec<String> {
+        self.workers.wait(PATIENCE * 5)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

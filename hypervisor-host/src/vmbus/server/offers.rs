@@ -24,7 +24,7 @@ pub(super) const fn signal_connection(channel: u32) -> u32 {
 
 impl Bus {
     /// A device comes.
-    pub(super) fn add(&self, device: Arc<dyn VmbusDevice>) -> Result<DeviceId, AddError> {
+    pub(in crate::vmbus) fn add(&self, device: Arc<dyn VmbusDevice>) -> Result<DeviceId, AddError> {
         let offer = device.offer();
         let mut state = self.state();
         if state.stopped {
@@ -45,7 +45,7 @@ impl Bus {
     }
 
     /// A device goes.
-    pub(super) fn remove(&self, id: DeviceId) {
+    pub(in crate::vmbus) fn remove(&self, id: DeviceId) {
         let mut state = self.state();
         if state.devices.remove(&id).is_some() {
             self.rescind_device(&mut state, id);
