@@ -15,6 +15,8 @@ mod cards;
 mod control;
 mod deliver;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod message;
 mod negotiate;
 mod offloads;

@@ -28,6 +28,12 @@ impl Transmit {
         Self { memory, bytes: Vec::new() }
     }
 
+    /// Takes these bytes for what a packet refers to.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        self.bytes = bytes.to_vec();
+    }
+
     /// Copies all that a packet refers to: a section of the send buffer, then ranges of guest memory.
     ///
     /// # Errors

@@ -23,8 +23,9 @@ fn message(frame: &[u8], infos: &[(u32, u32)]) -> Vec<u8> {
 }
 
 fn transmit(bytes: Vec<u8>) -> Transmit {
-    let memory = super::super::test_memory::memory();
-    Transmit { memory, bytes }
+    let mut transmit = Transmit::new(super::super::test_memory::memory());
+    transmit.put(&bytes);
+    transmit
 }
 
 /// What the network gets of some bytes from the guest.
