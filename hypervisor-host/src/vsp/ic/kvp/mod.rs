@@ -91,17 +91,31 @@ impl Kvp {
         self.calls.status()
     }
 
-    /// The value of a key. What a guest says of itself is looked for in its list: Linux makes that one up when it is
-    /// asked for it, and answers `GET` from its files only.
+    /// The value of a key, which is looked for in the guest's list.
+    ///
+    /// Linux's answer to `GET` is an empty text, whatever the value (its kernel gives its daemon no room for it: `kvp_send_key`
+    /// leaves `value_size` 0), and what it says of itself is made up only when it is asked for the list. See
+    /// [`get_directly`](Self::get_directly) for others.
     ///
     /// # Errors
     /// There is none, or the guest does not say.
     pub fn get(&self, pool: Pool, key: &str, limit: Duration) -> Result<KvpValue, CallError> {
         check_key(key)?;
-        if pool == Pool::Auto {
-            let found = self.list(pool, limit)?.into_iter().find(|item| item.key == key);
-            return found.map(|item| item.value).ok_or(CallError::NoSuchKey);
-        }
+        let found = self.list(pool, limit)?.into_iter().find(|item| item.key == key);
+        found.map(|item| item.value).ok_or(CallError::NoSuchKey)
+    }
+
+    /// The value of a key, by one question only.
+    ///
+    /// # Errors
+    /// There is none, or the guest does not say.
+    pub fn get_directly(
+        &self,
+        pool: Pool,
+        key: &str,
+        limit: Duration,
+    ) -> Result<KvpValue, CallError> {
+        check_key(key)?;
         let question = Question::Get { pool: pool.into(), key: key.into() };
         let answer = self.calls.call(question, limit, |_| Ok(()))?;
         answer.value.ok_or(CallError::NoSuchKey)

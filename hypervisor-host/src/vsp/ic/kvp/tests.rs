@@ -18,7 +18,11 @@ const VALUE_TEXT: usize = KEY_TEXT + 512;
 
 /// Linux's side: one table for each number, and the answers of `kvp_respond_to_host`.
 #[derive(Default)]
-struct Tables(BTreeMap<(u8, String), String>);
+struct Tables {
+    items: BTreeMap<(u8, String), String>,
+    /// Answers `GET` with an empty text, as Linux 6.1 does.
+    empty_get: bool,
+}
 
 impl Tables {
     fn answer(&mut self, request: &[u8]) -> Vec<u8> {
@@ -26,23 +30,25 @@ impl Tables {
         let (operation, pool) = (body[0], body[1]);
         let key = |at: usize, size_at: usize| utf16(&body[at..], get32(body, size_at));
         match operation {
-            0 => match self.0.get(&(pool, key(KEY_TEXT, VALUE + 4))) {
+            0 => match self.items.get(&(pool, key(KEY_TEXT, VALUE + 4))) {
+                Some(_) if self.empty_get => answer_to(request, |body| put_value(body, VALUE, "")),
                 Some(value) => answer_to(request, |body| put_value(body, VALUE, value)),
                 None => refusal_of(request, 0x8007_0103),
             },
             1 => {
                 assert_eq!(get32(body, VALUE), 1, "REG_SZ");
                 let value = utf16(&body[VALUE_TEXT..], get32(body, VALUE + 8));
-                self.0.insert((pool, key(KEY_TEXT, VALUE + 4)), value);
+                self.items.insert((pool, key(KEY_TEXT, VALUE + 4)), value);
                 answer_to(request, |_| {})
             }
-            2 => match self.0.remove(&(pool, key(8, 4))) {
+            2 => match self.items.remove(&(pool, key(8, 4))) {
                 Some(_) => answer_to(request, |_| {}),
                 None => refusal_of(request, 0x8007_0103),
             },
             3 => {
                 let index = get32(body, 4) as usize;
-                let found = self.0.iter().filter(|((in_pool, _), _)| *in_pool == pool).nth(index);
+                let found =
+                    self.items.iter().filter(|((in_pool, _), _)| *in_pool == pool).nth(index);
                 match found {
                     Some(((_, key), value)) => answer_to(request, |body| {
                         let size = put_utf16(&mut body[KEY_TEXT + 4..], key);
@@ -76,6 +82,19 @@ fn utf16(bytes: &[u8], size: u32) -> String {
         .collect();
     assert_eq!(units.last(), Some(&0), "the zero counts");
     String::from_utf16(&units[..units.len() - 1]).unwrap()
+}
+
+#[test]
+fn a_value_is_found_in_the_list_where_linux_answers_with_nothing() {
+    let kvp = Kvp::default();
+    let mut guest = Guest::agree(&kvp, KVP_V4);
+    let mut tables = Tables { empty_get: true, ..Tables::default() };
+    with_guest(&kvp, &mut guest, &mut tables, |kvp| {
+        kvp.set(Pool::External, "k", "v", LONG).unwrap();
+        let text = |text: &str| Ok(KvpValue::Text(text.into()));
+        assert_eq!(kvp.get_directly(Pool::External, "k", LONG), text(""));
+        assert_eq!(kvp.get(Pool::External, "k", LONG), text("v"));
+    });
 }
 
 /// Runs `work` in another thread while a guest with these tables answers.
@@ -115,6 +134,9 @@ fn keys_are_set_read_listed_and_deleted() {
             let text = |text: &str| KvpValue::Text(text.into());
             assert_eq!(kvp.get(Pool::Guest, "a", LONG), Ok(text("Größe 🎉")));
             assert_eq!(kvp.get(Pool::Guest, "b", LONG), Ok(text("")));
+            assert_eq!(kvp.get_directly(Pool::Guest, "a", LONG), Ok(text("Größe 🎉")));
+            assert_eq!(kvp.get_directly(Pool::Guest, "c", LONG), Err(CallError::NoSuchKey));
+            assert_eq!(kvp.get_anywhere("a", LONG), Ok(text("Größe 🎉")), "the guest's first");
             let items = kvp.list(Pool::Guest, LONG).unwrap();
             let item = |key: &str, value: &str| KvpItem { key: key.into(), value: text(value) };
             assert_eq!(items, [item("a", "Größe 🎉"), item("b", "")]);
@@ -122,7 +144,7 @@ fn keys_are_set_read_listed_and_deleted() {
             assert_eq!(kvp.delete(Pool::Guest, "a", LONG), Err(CallError::NoSuchKey));
             assert_eq!(kvp.list(Pool::Auto, LONG), Ok(Vec::new()));
         });
-        assert_eq!(tables.0.len(), 2);
+        assert_eq!(tables.items.len(), 2);
     }
 }
 
@@ -133,7 +155,7 @@ fn a_guest_is_told_of_its_host_first() {
     let mut tables = Tables::default();
     let items = with_guest(&kvp, &mut guest, &mut tables, |kvp| kvp.list(Pool::AutoExternal, LONG));
     assert_eq!(items.unwrap().len(), 5);
-    assert_eq!(tables.0[&(3, "HostName".into())], "iron");
+    assert_eq!(tables.items[&(3, "HostName".into())], "iron");
 }
 
 #[test]
@@ -162,7 +184,7 @@ fn answered(
     let mut guest = Guest::agree(&kvp, KVP_V4);
     let asker = {
         let kvp = kvp.clone();
-        thread::spawn(move || kvp.get(Pool::Guest, "k", LONG))
+        thread::spawn(move || kvp.get_directly(Pool::Guest, "k", LONG))
     };
     let request = loop {
         match guest.next() {

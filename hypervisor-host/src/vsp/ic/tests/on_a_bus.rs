@@ -151,7 +151,7 @@ fn a_ring_without_room_is_waited_for() {
     wait_for("the versions", || kvp.status().contact.versions());
     let ask = || {
         let kvp = kvp.clone();
-        std::thread::spawn(move || kvp.get(Pool::Guest, "k", PATIENCE))
+        std::thread::spawn(move || kvp.get_directly(Pool::Guest, "k", PATIENCE))
     };
     let askers = [ask(), ask()];
     // The guest takes the first question, but does not say so: there is no room for the second.
