@@ -60,3 +60,9 @@ pub(crate) fn settle(bus: &Vmbus<FakeHal>) {
         }),
     );
 }
+
+/// Lets so much time pass that every time limit is over.
+pub(crate) fn much_later(bus: &Vmbus<FakeHal>) {
+    let then = crate::Hal::now_100ns(bus.hal()) + 60 * crate::SECOND_100NS;
+    run(bus, crate::task::sleep_until(bus.hal(), then));
+}

@@ -128,12 +128,15 @@ async fn close<H: Hal>(shared: &Shared<H>, claim: &Claim<H>) {
 }
 
 /// Has the host forget a GPADL, and frees its memory; keeps it if the host may still use it.
+///
+/// Also of a channel that was taken back: the host's side may be at work in the memory for a moment yet, and says when it
+/// is not (as OpenVMM's client does it; Linux doesn't ask, `vmbus_teardown_gpadl`).
 async fn take_back<H: Hal>(shared: &Shared<H>, grant: Grant<H>) -> Result<(), ChannelError> {
     loop {
-        let result = match grant.claim.life.fate() {
-            Fate::Alive => tear_down(shared, &grant).await,
-            // Nobody answers any longer, and Linux frees the memory then, too (`vmbus_teardown_gpadl`).
-            Fate::Rescinded | Fate::Unloaded => Ok(()),
+        let fate = grant.claim.life.fate();
+        let result = match fate {
+            Fate::Alive | Fate::Rescinded => tear_down(shared, &grant).await,
+            Fate::Unloaded => Ok(()),
             Fate::Lost => Err(ChannelError::NoAnswer(Request::Unload)),
             Fate::Unloading => {
                 shared.until(|_| (grant.claim.life.fate() != Fate::Unloading).then_some(())).await;
@@ -141,18 +144,22 @@ async fn take_back<H: Hal>(shared: &Shared<H>, grant: Grant<H>) -> Result<(), Ch
             }
         };
         match result {
-            Ok(()) => grant.keep.free(),
-            // The connection or the channel came to its end meanwhile.
-            Err(_) if grant.claim.life.fate() != Fate::Alive && !is_last(&grant) => continue,
-            Err(_) => keep(shared, grant),
+            // The channel or the connection came to its end meanwhile.
+            Err(_) if grant.claim.life.fate() != fate => {}
+            // Taken back, and nobody says anything any more: Linux would have freed it long ago.
+            Err(_) if fate == Fate::Rescinded => return free(grant),
+            Err(error) => {
+                keep(shared, grant);
+                return Err(error);
+            }
+            Ok(()) => return free(grant),
         }
-        return result;
     }
 }
 
-/// Whether nothing will become of the memory any more.
-fn is_last<H: Hal>(grant: &Grant<H>) -> bool {
-    grant.claim.life.fate() == Fate::Lost
+fn free<H: Hal>(grant: Grant<H>) -> Result<(), ChannelError> {
+    grant.keep.free();
+    Ok(())
 }
 
 async fn tear_down<H: Hal>(shared: &Shared<H>, grant: &Grant<H>) -> Result<(), ChannelError> {

@@ -17,7 +17,7 @@ pub(crate) struct Life {
 pub(crate) enum Fate {
     /// The host offers it.
     Alive,
-    /// The host took it back, and no longer uses its memory.
+    /// The host took it back.
     Rescinded,
     /// The connection is being ended; until the host says so, it may use the memory.
     Unloading,

@@ -102,13 +102,19 @@ impl Questions {
         question.map(|question| question.answer = Some(answer)).is_some()
     }
 
-    /// Nobody will answer what concerns `channel`, or, without one, any channel.
-    pub(super) fn give_up(&mut self, channel: Option<ChannelId>, fate: Fate) {
-        let concerned = |expected: Expected| match channel {
-            Some(_) => expected.channel() == channel,
-            None => expected.channel().is_some(),
+    /// Nobody will answer what concerns any channel.
+    pub(super) fn give_up(&mut self) {
+        let concerned = |expected: Expected| expected.channel().is_some();
+        while self.answer(concerned, Answer::Gone(Fate::Unloading)) {}
+    }
+
+    /// The host took a channel back. That it has done with memory is all that it still says of it.
+    pub(super) fn give_up_channel(&mut self, channel: ChannelId) {
+        let concerned = |expected: Expected| {
+            let torndown = matches!(expected, Expected::Torndown { .. });
+            expected.channel() == Some(channel) && !torndown
         };
-        while self.answer(concerned, Answer::Gone(fate)) {}
+        while self.answer(concerned, Answer::Gone(Fate::Rescinded)) {}
     }
 }
 

@@ -289,7 +289,7 @@ impl<H: Hal> State<H> {
         entry.rescinded = true;
         entry.life.set(Fate::Rescinded);
         let (channel, claimed) = (entry.offer.channel, entry.claimed);
-        self.questions.give_up(Some(channel), Fate::Rescinded);
+        self.questions.give_up_channel(channel);
         if !self.forget_offer(channel) {
             self.tell(Change::Rescinded(channel), counters);
         }
@@ -303,11 +303,10 @@ impl<H: Hal> State<H> {
     pub(super) fn begin_unload(&mut self) -> Vec<(ChannelId, Arc<Life>)> {
         self.connection = Connection::Unloading;
         self.all_delivered = false;
-        self.questions.give_up(None, Fate::Unloading);
+        self.questions.give_up();
         self.changes.clear();
         let channels = core::mem::take(&mut self.channels).into_values();
         channels
-            .filter(|entry| !entry.rescinded)
             .map(|entry| {
                 entry.life.set(Fate::Unloading);
                 (entry.offer.channel, entry.life)

@@ -270,8 +270,11 @@ impl Host {
     fn released(&mut self, message: RelidReleased) -> Vec<Vec<u8>> {
         let gone = self.device(message.child_relid).is_some_and(|device| device.gone);
         self.insist(gone, "what is released was taken back");
+        let theirs = |gpadl: &Gpadl| gpadl.relid == message.child_relid;
+        self.insist(!self.gpadls.values().any(theirs), "memory is taken back before a release");
         if gone {
             self.devices.remove(&message.child_relid);
+            self.gpadls.retain(|_, gpadl| !theirs(gpadl));
         }
         Vec::new()
     }
@@ -301,7 +304,6 @@ impl Host {
         let device = self.device(relid)?;
         device.gone = true;
         device.opened = None;
-        self.gpadls.retain(|_, gpadl| gpadl.relid != relid);
         let header = MessageHeader::new(RescindChannelOffer::TYPE);
         Some(RescindChannelOffer { header, child_relid: relid }.as_bytes().to_vec())
     }
