@@ -5,9 +5,10 @@
 //! pages of its own; frames from the host lie in the *receive buffer*, many in one packet, and are the guest's until it completes
 //! the packet. Checksums, segmentation and VLAN tags travel beside a frame.
 //!
-//! **Practice.** [`NetVsc::start`], then poll [`NetVsc::run`] for ever. [`NetVsc::transmit`] and [`NetVsc::receive`] move frames; with
-//! features, [`smoltcp`](crate::netvsc::smoltcp) and [`embassy`](crate::netvsc::embassy) have devices for these stacks. Frames are collected, and given to the host many at a
-//! time with one signal: when `run` is polled next, when [`NetOptions::batch_frames`] have come together, or by [`NetVsc::flush`].
+//! **Practice.** [`NetVsc::start`], then poll [`NetVsc::run`] for ever. [`NetVsc::transmit`] and [`NetVsc::receive`] move frames; the
+//! features `smoltcp` and `embassy` bring devices for these stacks, in modules of the same names. Frames are collected, and given to the host
+//! many at a time with one signal: when `run` is polled next, when [`NetOptions::batch_frames`] have come together, or by
+//! [`NetVsc::flush`].
 //!
 //! The receive buffer is shared with the host: each range is copied once, out of it and into the frame's own memory, and only the
 //! copy is looked at.
@@ -15,6 +16,28 @@
 //! - `start`, `buffers`, `channels`, `stop`: an adapter's life; `control`, `requests`: questions to the host
 //! - `queue`: one channel; `sections`: the send buffer's parts; `message`, `outgoing`: RNDIS frames
 //! - `headers`, `offload`, `rss`, [`toeplitz`](toeplitz()): what the host does for us
+//!
+//! ```
+//! use vsc_drivers::netvsc::{NetError, NetOptions, NetVsc, TransmitInfo};
+//! use vsc_drivers::{ChannelId, Hal, Vmbus};
+//!
+//! /// Starts a card, and sends every frame back; another task polls the clone's `run`.
+//! async fn echo<H: Hal>(
+//!     bus: &Vmbus<H>,
+//!     card: ChannelId,
+//!     spawn: impl FnOnce(NetVsc<H>),
+//! ) -> Result<(), NetError> {
+//!     let net = NetVsc::start(bus, card, NetOptions::default()).await?;
+//!     spawn(net.clone());
+//!     loop {
+//!         let frame = net.received().await?;
+//!         // A full card drops it, as networks do.
+//!         let _ = net.transmit(&frame, &TransmitInfo::default());
+//!     }
+//! }
+//! ```
+//!
+//! Another MTU takes a [`stop`](NetVsc::stop) and a start with other options.
 //!
 //! Sources: Linux 6.1, `drivers/net/hyperv`; OpenVMM, `vm/devices/net/netvsp`; \[MS-RNDIS\].
 

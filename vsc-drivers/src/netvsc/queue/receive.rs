@@ -29,8 +29,6 @@ const MAX_PACKET_BYTES: usize = 8192;
 const MAX_RANGE_BYTES: usize = 72 << 10;
 /// Packets that are answered before more are read.
 const MAX_COMPLETIONS: usize = 256;
-/// Answers that are sent at once.
-const BATCH: usize = 64;
 /// Where the send table is in messages of hosts up to version 6, whatever they say (Linux, `netvsc_send_table`).
 const OLD_TABLE_OFFSET: usize = 40;
 
@@ -93,7 +91,7 @@ impl<H: Hal> Queue<H> {
             completions.extend(answer);
             packets += 1;
         }
-        while answer(&channel, completions)? {}
+        answer(&channel, completions)?;
         drop(receiver);
         if round == Round::More {
             channel.release()?;
@@ -260,23 +258,23 @@ impl<H: Hal> Queue<H> {
     }
 }
 
-/// Sends as many answers as one batch takes and the ring has room for. Whether more should be tried.
+/// Sends as many answers as the ring has room for, with at most one signal.
 fn answer<H: Hal>(
     channel: &Channel<H>,
     completions: &mut VecDeque<(u64, NvspStatus)>,
-) -> Result<bool, ChannelError> {
-    let count = completions.len().min(BATCH);
-    if count == 0 {
-        return Ok(false);
+) -> Result<(), ChannelError> {
+    if completions.is_empty() {
+        return Ok(());
     }
-    let of = |index: usize| completions.get(index).copied().unwrap_or((0, NvspStatus::FAIL));
-    let messages: [_; BATCH] = core::array::from_fn(|index| completion(of(index).1));
-    let payloads = messages.each_ref().map(|message| [message.as_bytes()]);
-    let packets = payloads.iter().enumerate().take(count);
-    let packets = packets.map(|(index, payload)| OutgoingPacket::completion(of(index).0, payload));
+    let (good, bad) = (completion(NvspStatus::SUCCESS), completion(NvspStatus::FAIL));
+    let (good, bad) = ([good.as_bytes()], [bad.as_bytes()]);
+    let packets = completions.iter().map(|(transaction, status)| {
+        let payload = if *status == NvspStatus::SUCCESS { &good } else { &bad };
+        OutgoingPacket::completion(*transaction, payload)
+    });
     let sent = channel.try_send_batch(packets)?;
-    completions.drain(..sent.min(count));
-    Ok(sent == count)
+    completions.drain(..sent.min(completions.len()));
+    Ok(())
 }
 
 fn completion(status: NvspStatus) -> NvspSendRndisPacketComplete {
