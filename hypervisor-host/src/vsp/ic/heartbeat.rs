@@ -1,7 +1,7 @@
 //! Heartbeat: whether the guest still answers.
 //!
 //! Every two seconds the guest is sent a number, which it returns increased by one. An answer that has not come when the next
-//! request is due counts as missed, and as late if it comes after all. A guest that leaves [`MOST_OPEN`] requests
+//! request is due counts as missed, and as late if it comes after all. A guest that leaves eight requests
 //! unanswered gets no further ones until it answers, so that its ring has room when it comes back.
 
 use std::collections::VecDeque;
