@@ -187,3 +187,90 @@ impl GuestRanges {
 fn is_ram(memory: &GuestMemoryMmap, address: u64, length: u64) -> bool {
     memory.get_slice(GuestAddress(address), length as usize).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use vm_memory::Bytes;
+    use vmbus_ring::GpaRange;
+    use vmbus_ring::gpa::{GpaRanges, encode};
+
+    use super::*;
+
+    /// Two regions that follow one another, and a hole behind.
+    fn memory() -> GuestMemoryMmap {
+        let ram = [(GuestAddress(0), 0x4000), (GuestAddress(0x4000), 0x4000)];
+        GuestMemoryMmap::from_ranges(&ram).unwrap()
+    }
+
+    fn ranges(
+        memory: &GuestMemoryMmap,
+        byte_count: u32,
+        byte_offset: u32,
+        pages: &[u64],
+    ) -> Result<GuestRanges, RangesError> {
+        let mut list = vec![0; 8 + pages.len() * 8];
+        let range = GpaRange { byte_count, byte_offset, pages };
+        encode(&[range], &mut list).unwrap();
+        let range = GpaRanges::parse(1, &list).unwrap().iter().next().unwrap();
+        GuestRanges::of_range(memory, range)
+    }
+
+    #[test]
+    fn what_crosses_regions_is_reached_in_pieces() {
+        let memory = memory();
+        let whole = ranges(&memory, 0x8000, 0, &[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
+        assert_eq!(whole.iovecs(0, 0x8000).unwrap().len(), 2, "pages in a row are one piece");
+        whole.write(0x3FFE, &[1, 2, 3, 4]).unwrap();
+        assert_eq!(memory.read_obj::<[u8; 2]>(GuestAddress(0x4000)).unwrap(), [3, 4]);
+        let mut back = [0; 6];
+        whole.read(0x3FFD, &mut back).unwrap();
+        assert_eq!(back, [0, 1, 2, 3, 4, 0]);
+    }
+
+    #[test]
+    fn pages_that_are_not_ram_are_refused() {
+        let memory = memory();
+        for page in [8, 1 << 40, u64::MAX >> 12] {
+            assert_eq!(ranges(&memory, 16, 0, &[page]).unwrap_err(), RangesError::NotRam(page));
+        }
+    }
+
+    #[test]
+    fn bytes_behind_the_end_are_refused() {
+        let few = ranges(&memory(), 100, 4090, &[0, 7]).unwrap();
+        assert_eq!(few.len(), 100);
+        for (offset, length) in [(0, 101), (100, 1), (101, 0), (u64::MAX, 1), (1, u64::MAX)] {
+            let outside = RangesError::Outside { offset, length, total: 100 };
+            assert_eq!(few.slices(offset, length).err(), Some(outside));
+        }
+        assert!(few.read(100, &mut []).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_are_where_a_simple_model_has_them(
+            pages in vec(0_u64..8, 1..6), offset in 0_u32..4096, from in 0_usize..5000, length in 0_usize..5000
+        ) {
+            let memory = memory();
+            let content: Vec<u8> = (0..0x8000_u32).map(|at| (at % 251) as u8).collect();
+            memory.write_slice(&content, GuestAddress(0)).unwrap();
+            let byte_count = pages.len() as u32 * 4096 - offset;
+            let some = ranges(&memory, byte_count, offset, &pages).unwrap();
+            let model: Vec<u8> = pages
+                .iter()
+                .flat_map(|&page| &content[page as usize * 4096..][..4096])
+                .skip(offset as usize)
+                .copied()
+                .collect();
+            let mut bytes = vec![0; length];
+            match some.read(from as u64, &mut bytes) {
+                Ok(()) => prop_assert_eq!(&bytes, &model[from..from + length]),
+                Err(_) => prop_assert!(from + length > model.len()),
+            }
+            let iovecs = some.iovecs(0, some.len()).unwrap();
+            prop_assert_eq!(iovecs.iter().map(|part| part.iov_len).sum::<usize>(), model.len());
+        }
+    }
+}

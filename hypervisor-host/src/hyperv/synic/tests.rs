@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::connections::ConnectError;
 use super::lines::{Line, SintLines};
-use super::{PostError, Registers, RouteError, RouteUse, Sint, Synic};
+use super::{MessageFeed, PostError, Registers, RouteError, RouteUse, Sint, Synic};
 
 const MESSAGES: u64 = 0x3000;
 const FLAGS: u64 = 0x4000;
@@ -206,6 +206,68 @@ fn a_flag_interrupts_only_when_it_was_clear() {
     assert_eq!(last, 0x80);
     assert_eq!(machine.synic.signal_event(SINT, 2048), Err(PostError::Invalid));
     assert_eq!(machine.synic.signal_event(SINT, 0), Ok(true));
+}
+
+/// A feed of a few messages, and how many of them are in their slot.
+#[derive(Default)]
+struct Feed {
+    messages: Mutex<Vec<u8>>,
+    delivered: AtomicU32,
+}
+
+impl MessageFeed for Feed {
+    fn next(&self) -> Option<HvMessage> {
+        let mut messages = self.messages.lock().unwrap();
+        (!messages.is_empty()).then(|| message(messages.remove(0)))
+    }
+
+    fn delivered(&self) {
+        self.delivered.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_feed_is_asked_whenever_the_slot_can_take_a_message() {
+    let machine = Machine::ready();
+    let feed = Arc::new(Feed { messages: Mutex::new(vec![1, 2, 3]), ..Feed::default() });
+    machine.synic.feed_messages(SINT, feed.clone()).unwrap();
+    machine.synic.work(1);
+    assert_eq!(feed.delivered.load(Ordering::SeqCst), 1);
+    assert_eq!(machine.take(), (1, true), "the guest is told of the second");
+    machine.end_of_message();
+    assert_eq!(machine.take(), (2, true));
+    machine.end_of_message();
+    assert_eq!(machine.take(), (3, false));
+    assert_eq!(feed.delivered.load(Ordering::SeqCst), 3);
+    // One that comes later is asked for.
+    feed.messages.lock().unwrap().push(4);
+    machine.synic.messages_wait(SINT);
+    machine.synic.work(1);
+    assert_eq!(machine.take(), (4, false));
+    assert_eq!(machine.interrupts(), 4);
+}
+
+#[test]
+fn a_feed_that_is_taken_away_leaves_nothing_behind() {
+    let machine = Machine::ready();
+    let feed = Arc::new(Feed { messages: Mutex::new(vec![1, 2, 3]), ..Feed::default() });
+    machine.synic.feed_messages(SINT, feed.clone()).unwrap();
+    machine.synic.work(1);
+    machine.synic.stop_feeding(SINT);
+    assert_eq!(machine.take(), (1, true));
+    machine.post(9).unwrap();
+    assert_eq!(machine.take(), (9, false));
+    assert_eq!(feed.delivered.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_feed_needs_a_route_for_messages() {
+    let machine = Machine::new();
+    let feed = || Arc::new(Feed::default());
+    assert_eq!(machine.synic.feed_messages(SINT, feed()), Err(PostError::NoRoute));
+    machine.synic.add_route(SINT, RouteUse::Events).unwrap();
+    assert_eq!(machine.synic.feed_messages(SINT, feed()), Err(PostError::NoRoute));
+    machine.synic.stop_feeding(SINT);
 }
 
 #[test]
