@@ -10,6 +10,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -19,6 +21,8 @@ use super::syscalls::{self, Hole, Through};
 
 /// Bytes written at once where zeros have to be written by hand.
 const ZEROS_AT_ONCE: u64 = 1 << 20;
+/// How long to wait for somebody else's lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whether a disk may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,17 +286,26 @@ fn check_kind(kind: FileType) -> Result<(), OpenError> {
 
 /// Locks a file: for us alone, or together with others who only read.
 ///
+/// A process that was killed has its files for a moment longer than itself, until the kernel has ended what its io_uring had
+/// begun; so somebody else's lock is waited for a little.
+///
 /// # Errors
 /// [`OpenError::Locked`] if somebody else has it.
 pub fn lock(file: &File, access: Access) -> Result<(), OpenError> {
-    let locked = match access {
-        Access::ReadOnly => file.try_lock_shared(),
-        Access::ReadWrite => file.try_lock(),
-    };
-    match locked {
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked),
-        // Some network file systems have no locks; a disk on them is the user's risk.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    let end = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let locked = match access {
+            Access::ReadOnly => file.try_lock_shared(),
+            Access::ReadWrite => file.try_lock(),
+        };
+        match locked {
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked),
+            // Some network file systems have no locks; a disk on them is the user's risk.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
+        }
     }
 }
 

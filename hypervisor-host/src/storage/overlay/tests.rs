@@ -1,5 +1,6 @@
 //! Overlays against a model, and against losing power at any moment.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Mutex;
 
@@ -99,19 +100,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// A store that can lose power: what was not flushed may be there or not, sector by sector.
 struct Volatile {
-    safe: Mutex<Vec<u8>>,
-    written: Mutex<Vec<(u64, Vec<u8>)>>,
+    safe: Mutex<Sectors>,
+    /// In the order in which they came.
+    written: Mutex<Vec<(u64, Sector)>>,
     /// Calls that still work before power goes.
     calls_left: Mutex<u32>,
 }
 
+type Sector = [u8; SECTOR_BYTES as usize];
+/// By number; zeros where there are none.
+type Sectors = BTreeMap<u64, Sector>;
+
 impl Volatile {
     fn new(calls: u32) -> Self {
-        Self {
-            safe: Mutex::new(vec![0; layout().store_bytes() as usize]),
-            written: Mutex::default(),
-            calls_left: Mutex::new(calls),
-        }
+        Self { safe: Mutex::default(), written: Mutex::default(), calls_left: Mutex::new(calls) }
     }
 
     fn call(&self) -> Result<(), DiskError> {
@@ -120,26 +122,22 @@ impl Volatile {
         Ok(())
     }
 
-    fn content(&self) -> Vec<u8> {
-        let mut content = lock(&self.safe).clone();
-        for (offset, bytes) in lock(&self.written).iter() {
-            content[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
-        }
-        content
-    }
-
     /// What is found afterwards, if `survives` says which unflushed sectors were written in time.
-    fn after_power_loss(&self, mut survives: impl FnMut() -> bool) -> Vec<u8> {
-        let mut content = lock(&self.safe).clone();
-        for (offset, bytes) in lock(&self.written).iter() {
-            for (number, sector) in bytes.chunks(SECTOR_BYTES as usize).enumerate() {
-                if survives() {
-                    let at = *offset as usize + number * SECTOR_BYTES as usize;
-                    content[at..][..sector.len()].copy_from_slice(sector);
-                }
+    fn after_power_loss(&self, mut survives: impl FnMut() -> bool) -> Sectors {
+        let mut sectors = lock(&self.safe).clone();
+        for (number, sector) in lock(&self.written).iter() {
+            if survives() {
+                sectors.insert(*number, *sector);
             }
         }
-        content
+        sectors
+    }
+
+    /// What whoever has it finds then.
+    fn restarted(sectors: &Sectors) -> Self {
+        let store = Self::new(u32::MAX);
+        *lock(&store.safe) = sectors.clone();
+        store
     }
 }
 
@@ -149,22 +147,28 @@ impl Disk for Volatile {
     }
 
     fn read(&self, offset: u64, buffer: &IoBuffer) -> Result<(), DiskError> {
-        let content = self.content();
-        buffer.write(0, &content[offset as usize..][..buffer.len() as usize]);
+        let sectors = self.after_power_loss(|| true);
+        for (at, number) in
+            (0..buffer.len()).step_by(SECTOR_BYTES as usize).zip(offset / SECTOR_BYTES..)
+        {
+            buffer.write(at, sectors.get(&number).unwrap_or(&[0; SECTOR_BYTES as usize]));
+        }
         Ok(())
     }
 
     fn write(&self, offset: u64, buffer: &IoBuffer) -> Result<(), DiskError> {
         self.call()?;
-        lock(&self.written).push((offset, buffer.to_vec()));
+        let content = buffer.to_vec();
+        let sectors = content.chunks_exact(SECTOR_BYTES as usize).map(|it| it.try_into().unwrap());
+        lock(&self.written).extend((offset / SECTOR_BYTES..).zip(sectors));
         Ok(())
     }
 
     fn flush(&self) -> Result<(), DiskError> {
         self.call()?;
-        let content = self.content();
+        let sectors = self.after_power_loss(|| true);
         lock(&self.written).clear();
-        *lock(&self.safe) = content;
+        *lock(&self.safe) = sectors;
         Ok(())
     }
 
@@ -177,10 +181,10 @@ impl Disk for Volatile {
     }
 }
 
-fn map_of(store: &[u8]) -> Map {
-    let layout = layout();
-    let map = &store[layout.map_offset as usize..][..layout.map_bytes() as usize];
-    Map::from_bytes(map, DISK_BYTES)
+/// The map in a store.
+fn map_of(store: &Volatile) -> Map {
+    let range = ByteRange::new(layout().map_offset, layout().map_bytes());
+    Map::from_bytes(&read(store, range), DISK_BYTES)
 }
 
 proptest! {
@@ -199,40 +203,64 @@ proptest! {
     }
 
     #[test]
-    fn flushed_data_survives_power_loss_at_any_call(
-        steps in steps(),
-        calls in 0_u32..80,
-        seed in any::<u64>(),
-    ) {
-        let store = Arc::new(Volatile::new(calls));
-        let disk = over(store.clone(), Map::empty(DISK_BYTES));
-        // For each byte, what it may be afterwards.
-        let mut possible: Vec<Vec<u8>> = base_content().iter().map(|&byte| vec![byte]).collect();
-        for step in &steps {
-            let done = step.run(&disk);
-            if let (Step::Flush, Ok(())) = (step, done) {
-                possible.iter_mut().for_each(|all| drop(all.drain(..all.len() - 1)));
-            }
-            for at in step.range().offset..step.range().end() {
-                possible[at as usize].push(step.byte());
-            }
-            if done.is_err() {
-                break;
-            }
-        }
-        std::mem::forget(disk);
+    fn flushed_data_survives_power_loss_at_any_call(steps in steps(), seed in any::<u64>()) {
         let mut random = seed | 1;
-        let found = store.after_power_loss(|| {
+        let mut next = move || {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            random & 8 != 0
-        });
-        let again = over(Arc::new(MemoryDisk::new(found.clone())), map_of(&found));
-        for (at, (byte, allowed)) in all(&again).iter().zip(&possible).enumerate() {
-            prop_assert!(allowed.contains(byte), "byte {} is {}, not of {:?}", at, byte, allowed);
+            random
+        };
+        let (all_calls, _) = run_until(u32::MAX, &steps);
+        for _ in 0..8 {
+            let calls = next() % u64::from(all_calls + 1);
+            let (_, run) = run_until(calls as u32, &steps);
+            // Little or much of what was on its way arrived.
+            let share = next() % 8;
+            let found = run.store.after_power_loss(|| next() >> 20 & 7 < share);
+            let found = Volatile::restarted(&found);
+            let map = map_of(&found);
+            let again = over(Arc::new(found), map);
+            let content = all(&again);
+            let sectors = content.chunks(SECTOR_BYTES as usize);
+            for (number, (sector, allowed)) in sectors.zip(&run.possible).enumerate() {
+                let byte = sector[0];
+                prop_assert!(sector.iter().all(|it| *it == byte), "sector {} is torn", number);
+                prop_assert!(allowed.contains(&byte), "sector {}: {}, not {:?}", number, byte, allowed);
+            }
         }
     }
+}
+
+struct Run {
+    store: Arc<Volatile>,
+    /// For each sector, what all its bytes may be afterwards.
+    possible: Vec<Vec<u8>>,
+}
+
+/// Does as much as the store allows before its power goes. Gives the number of calls it had.
+fn run_until(calls: u32, steps: &[Step]) -> (u32, Run) {
+    let store = Arc::new(Volatile::new(calls));
+    let disk = over(store.clone(), Map::empty(DISK_BYTES));
+    let base = base_content();
+    let sectors = base.chunks(SECTOR_BYTES as usize);
+    let mut possible: Vec<_> = sectors.map(|sector| vec![sector[0]]).collect();
+    for step in steps {
+        let done = step.run(&disk);
+        if let (Step::Flush, Ok(())) = (step, done) {
+            possible.iter_mut().for_each(|all| drop(all.drain(..all.len() - 1)));
+        }
+        for at in (step.range().offset..step.range().end()).step_by(SECTOR_BYTES as usize) {
+            possible[(at / SECTOR_BYTES) as usize].push(step.byte());
+        }
+        if done.is_err() {
+            break;
+        }
+    }
+    // As it ends it would flush.
+    std::mem::forget(disk);
+    let left = *lock(&store.calls_left);
+    (calls - left, Run { store, possible })
 }
 
 #[test]
@@ -267,7 +295,8 @@ fn a_flush_that_fails_is_made_up_for_by_the_next() {
     assert!(disk.flush().is_err());
     *lock(&store.calls_left) = 100;
     disk.flush().unwrap();
-    assert!(map_of(&store.after_power_loss(|| false)).all_set(ByteRange::new(0, CLUSTER_BYTES)));
+    let found = Volatile::restarted(&store.after_power_loss(|| false));
+    assert!(map_of(&found).all_set(ByteRange::new(0, CLUSTER_BYTES)));
 }
 
 fn files(folder: &TestFolder) -> (std::path::PathBuf, std::path::PathBuf) {
