@@ -260,3 +260,37 @@ fn a_full_ring_delays_frames_and_loses_none() {
         assert_eq!(sent.frame, frame(1514, index as u8));
     }
 }
+
+#[test]
+fn threads_send_at_the_same_time_and_lose_nothing() {
+    let card = Card::new().with_queues(3);
+    card.host.real_time();
+    let options = NetOptions { channels: 3, ..NetOptions::default() };
+    with_net(&card, options, async |net| {
+        let send = |thread: u16| {
+            let net = net.clone();
+            move || {
+                for number in 0..200_u16 {
+                    let frame = tcp_frame(thread << 8 | number, 400);
+                    while net.transmit(&frame, &PLAIN) == Err(TransmitError::Full) {
+                        net.flush();
+                        std::thread::yield_now();
+                    }
+                    if number % 7 == 0 {
+                        net.poll();
+                    }
+                }
+            }
+        };
+        let threads: Vec<_> = (0..4).map(|thread| std::thread::spawn(send(thread))).collect();
+        wait_for(&card, 800).await;
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        net.stop().await.unwrap();
+        assert_eq!(net.statistics().malformed, 0);
+    });
+    let mut ports: Vec<_> =
+        sent(&card).iter().map(|sent| [sent.frame[34], sent.frame[35]]).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!((ports.len(), sent(&card).len()), (800, 800));
+}
