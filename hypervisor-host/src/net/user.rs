@@ -164,4 +164,35 @@ mod tests {
         drop(network);
         fs::remove_file(&path).unwrap();
     }
+
+    /// Who has 192.0.2.77? Asked by 192.0.2.1.
+    const ARP: [u8; 42] = [
+        255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0,
+        0, 1, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 192, 0, 2, 77,
+    ];
+
+    #[test]
+    fn the_real_program_answers() {
+        let network = match UserNetwork::start(&[], 1500) {
+            Ok(network) => network,
+            Err(error) => return println!("SKIP: {error}"),
+        };
+        let mut buffer = [0; 2000];
+        for _ in 0..50 {
+            // Sent again, for it may not be listening yet.
+            let _ = network.send(&Frame::complete(&ARP));
+            network.flush();
+            wait_readable(network.readiness(), Duration::from_millis(100));
+            match network.receive(&mut buffer) {
+                Ok(Some(received)) if buffer[12..14] == [8, 6] => {
+                    assert_eq!((received.length >= 42, buffer[21]), (true, 2));
+                    assert_eq!(buffer[28..32], ARP[38..]);
+                    return;
+                }
+                Ok(_) => {}
+                Err(error) => return println!("SKIP: passt ended: {error}"),
+            }
+        }
+        panic!("no answer");
+    }
 }

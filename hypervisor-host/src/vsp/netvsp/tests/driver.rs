@@ -246,8 +246,6 @@ impl Driver {
 }
 
 pub(super) fn try_packet(channel: &mut TestChannel, guest: &TestGuest) -> Option<Got> {
-    // Each channel has its own (docs/interfaces.md, *VMBus*).
-    let connection = 0x2000 + channel.id;
     let mut buffer = vec![0; 1 << 15];
     let got = match channel.receiver.receive(&mut buffer) {
         Ok(packet) => packet.map(|packet| {
@@ -265,7 +263,7 @@ pub(super) fn try_packet(channel: &mut TestChannel, guest: &TestGuest) -> Option
     };
     if channel.receiver.release().needed() {
         // The channel may be closed by now.
-        let _ = guest.signal(connection);
+        let _ = channel.signal(guest);
     }
     got
 }

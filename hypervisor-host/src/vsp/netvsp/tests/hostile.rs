@@ -176,7 +176,7 @@ fn a_guest_that_never_reads_its_ring_stops_only_itself() {
                 sent += 1;
                 idle = 0;
                 if signal.needed() {
-                    driver.guest.signal(driver.offer.connection_id).unwrap();
+                    driver.channel.signal(&driver.guest).unwrap();
                 }
             }
             Err(_) => {

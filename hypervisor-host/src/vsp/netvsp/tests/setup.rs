@@ -15,7 +15,7 @@ fn a_card_is_offered_as_linux_looks_for_it() {
 
 #[test]
 fn every_version_of_nvsp_works_on_every_version_of_the_bus() {
-    for bus in VmbusVersion::ALL.into_iter().filter(|&bus| bus != VmbusVersion::V0_13) {
+    for bus in VmbusVersion::ALL {
         for version in [2, 0x3_0002, 0x4_0000, 0x5_0000, 0x6_0000, V6_1] {
             let mut driver = Driver::with(NetVspOptions::new(0), bus);
             driver.set_up(version);
@@ -67,8 +67,8 @@ fn the_link_is_told_when_it_changes() {
     driver.expect_silence();
     driver.card.set_link(true);
     assert_eq!(next(&mut driver), words(&[7, 20, 0x4001_000B, 0, 0]));
-    driver.peer.fail();
     driver.peer.set_up(false);
+    driver.peer.fail();
     assert_eq!(next(&mut driver), words(&[7, 20, 0x4001_000C, 0, 0]));
 }
 
