@@ -13,6 +13,8 @@ pub struct Artifacts {
     pub host: PathBuf,
     /// The program that does the guest's work on the bare machine.
     pub bare_metal: PathBuf,
+    /// The program that tries devices inside Linux guests.
+    pub probe: PathBuf,
     /// The kernel as the linker left it.
     pub linked_kernel: PathBuf,
     /// The kernel, finished: stripped, its symbol table filled in.
@@ -36,11 +38,14 @@ impl Artifacts {
             root: root.to_owned(),
             host: folder.join("hypervisor-host"),
             bare_metal: folder.join("bare-metal"),
+            probe: folder.join("guest-probe"),
             linked_kernel: folder.join("enlighten-kernel"),
             kernel: target.join("enlighten.elf"),
             reports: target.join("report"),
         };
-        for file in [&artifacts.host, &artifacts.bare_metal, &artifacts.linked_kernel] {
+        for file in
+            [&artifacts.host, &artifacts.bare_metal, &artifacts.probe, &artifacts.linked_kernel]
+        {
             if !file.exists() {
                 bail!("{} is missing. Build it with: make build", file.display());
             }

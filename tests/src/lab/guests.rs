@@ -219,13 +219,16 @@ fn probe() -> Result<PathBuf> {
 /// `guest-probe`, programs of this machine with their libraries, and Debian's daemon for key-value pairs.
 fn add_tools(archive: &mut Archive, parts: &Parts) -> Result<()> {
     archive.file("bin/guest-probe", 0o755, &initramfs::read(&probe()?)?);
+    archive.file("bin/synthetic-test", 0o755, crate::suites::synthetic::GUEST_SCRIPT.as_bytes());
     let mut programs: Vec<PathBuf> = TOOLS.iter().map(PathBuf::from).collect();
     programs.extend(parts.kvp_daemon.clone());
     let mut done = std::collections::BTreeSet::new();
     archive.directory("lib64");
+    archive.directory("tools");
     for program in programs.iter().filter(|program| program.exists()) {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
-        archive.file(&format!("bin/{name}"), 0o755, &initramfs::read(program)?);
+        // Not in `bin`: busybox's shell prefers its own commands to programs of the same name there.
+        archive.file(&format!("tools/{name}"), 0o755, &initramfs::read(program)?);
         for (name, path) in libraries(program)? {
             // The loader has its place; the others are looked for under `lib64`, too.
             if done.insert(name.clone()) {

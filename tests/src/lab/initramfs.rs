@@ -19,8 +19,8 @@ use super::parts::Parts;
 /// Modules that the lab needs, with their parameters. What they depend on comes before them.
 ///
 /// `vgif=0`: with the emulated virtual GIF, nested guests hang more often (measured: docs/lab.md).
-const MODULES: [(&str, &str); 3] =
-    [("virtio_pci", ""), ("virtio_console", ""), ("kvm-amd", "vgif=0")];
+const MODULES: [(&str, &str); 4] =
+    [("virtio_pci", ""), ("virtio_console", ""), ("kvm-amd", "vgif=0"), ("tun", "")];
 
 /// The initial file system for one start of the lab.
 ///

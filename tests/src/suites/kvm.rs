@@ -6,7 +6,7 @@
 use anyhow::Result;
 
 use super::trial::Trial;
-use super::{add_trial_results, all_tests, foreign, host, host_tests, linux};
+use super::{add_trial_results, all_tests, foreign, host, host_tests, linux, synthetic};
 use crate::artifacts::Artifacts;
 use crate::lab::{Batch, BatchResult, Executor, Job, JobResult, foreign_qemu};
 use crate::outcome::{Case, Results, Suite};
@@ -51,6 +51,8 @@ pub fn run(
     suites.push(("our host, small guests on KVM", vec![host_tests::check(artifacts, &mut batch)?]));
     suites.push(("a foreign test kernel on KVM", foreign));
     suites.push((linux::SUITE, linux::checks(executor, &mut batch, results)?));
+    let devices = synthetic::checks(artifacts, executor, &mut batch, results)?;
+    suites.push((synthetic::SUITE, devices));
     for check in suites.iter().flat_map(|(_, checks)| checks) {
         batch.job(check.job.clone());
     }

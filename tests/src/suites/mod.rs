@@ -3,7 +3,7 @@
 //! - [`cargo`]: what runs without a virtual machine
 //! - [`tcg`]: the kernel on QEMU's software processor
 //! - [`kvm`]: our host, QEMU and stock Linux on KVM, natively or in the lab
-//! - [`host`], [`host_tests`], [`linux`], [`foreign`]: parts of it; [`images`]: guests that go wrong on purpose
+//! - [`host`], [`host_tests`], [`linux`], [`synthetic`], [`foreign`]: parts of it; [`images`]: guests that go wrong on purpose
 //! - [`trial`]: one start of a guest and its results
 
 pub mod cargo;
@@ -13,6 +13,7 @@ pub mod host_tests;
 pub mod images;
 pub mod kvm;
 pub mod linux;
+pub mod synthetic;
 pub mod tcg;
 pub mod trial;
 
