@@ -121,7 +121,7 @@ impl<H: Hal> StorVsc<H> {
     }
 
     /// The driver's task: all of [`run_channel`](Self::run_channel) and [`run_control`](Self::run_control). Ends with the primary channel;
-    /// all requests have then ended.
+    /// all requests have then ended. Needs the bus's task for that.
     pub async fn run(&self) -> ChannelError {
         let Some(primary) = self.controller.queues.first() else { return ChannelError::NoChannel };
         let error = join::beside(primary.run(), self.other_tasks()).await;
@@ -130,7 +130,7 @@ impl<H: Hal> StorVsc<H> {
         let ends = join::for_each(others.clone().map(Queue::run), usize::MAX, drop);
         let limit = self.controller.options.reset_limit_100ns;
         if within(&self.controller.hal, limit, ends).await.is_err() {
-            others.for_each(|queue| queue.end(false));
+            join::for_each(others.map(Queue::shut), usize::MAX, drop).await;
         }
         // The disks are gone with the channels.
         let _ = self.controller.rescan().await;

@@ -48,6 +48,8 @@ pub(super) struct Queue<H: Hal> {
     is_immediate: bool,
     /// The negotiated version; until then the oldest, whose packets all hosts take.
     version: AtomicU16,
+    /// Why the channel ended.
+    ending: Mutex<Option<ChannelError>>,
     notices: Arc<Notices>,
     /// How often to look for late requests.
     tick_100ns: u64,
@@ -78,6 +80,7 @@ impl<H: Hal> Queue<H> {
             rung: AtomicBool::new(false),
             is_immediate: options.doorbell == Doorbell::Immediate,
             version: AtomicU16::new(StorvspVersion::V2_0.0),
+            ending: Mutex::new(None),
             notices,
             tick_100ns: (options.request_limit_100ns / 8).clamp(ms, crate::SECOND_100NS),
             next_tick_100ns: AtomicU64::new(0),
@@ -128,9 +131,19 @@ impl<H: Hal> Queue<H> {
     /// The channel's task. Ends when the channel does; all requests have then ended.
     pub(super) async fn run(&self) -> ChannelError {
         let error = self.serve().await;
-        // Only who takes a channel back says that it no longer uses the guest's memory.
-        self.end(error == ChannelError::Rescinded);
-        error
+        // Whoever asks later is told the same.
+        let first = *self.ending.lock().get_or_insert(error);
+        self.shut().await;
+        first
+    }
+
+    /// Closes the channel and ends all requests. Those that the host has end when it has closed the channel, too: only then does it
+    /// no longer use their memory, even if it took the channel back by itself.
+    pub(super) async fn shut(&self) {
+        let fallout = self.with(|slots| slots.refuse(DiskErrorKind::Gone));
+        fallout.into_iter().for_each(Fallout::settle);
+        let closed = self.channel.close().await;
+        self.end(closed.is_ok());
     }
 
     /// Ends all requests, and takes no more. With `host_is_done`, their memory comes back.

@@ -62,25 +62,30 @@ impl Slots {
         Fallout { waker: slot.waker.take(), ..Fallout::default() }
     }
 
+    /// Takes nothing more: what was not sent yet, or has no slot, ends.
+    pub(in crate::storvsc) fn refuse(&mut self, error: DiskErrorKind) -> Vec<Fallout> {
+        self.ended.get_or_insert(error);
+        let queued = mem::take(&mut self.queued);
+        let mut fallout: Vec<_> =
+            queued.into_iter().map(|index| self.over(index, Err(error))).collect();
+        let next = |waker| Fallout { next: Some(waker), ..Fallout::default() };
+        fallout.extend(self.waiting.all().map(next));
+        fallout
+    }
+
     /// The channel has ended: nothing more is taken, sent or answered.
     ///
-    /// With `host_is_done`, the memory of requests in flight comes back, since the host has said that it is done with the
-    /// device. Otherwise it stays in the table.
+    /// With `host_is_done`, the memory of requests in flight comes back, since the host has closed the channel, too.
+    /// Otherwise it stays in the table.
     pub(in crate::storvsc) fn end(
         &mut self,
         error: DiskErrorKind,
         host_is_done: bool,
     ) -> Vec<Fallout> {
-        self.ended.get_or_insert(error);
-        let mut fallout = Vec::new();
-        for index in mem::take(&mut self.queued) {
-            fallout.push(self.over(index, Err(error)));
-        }
+        let mut fallout = self.refuse(error);
         for index in self.indices(|slot| matches!(slot.state, State::Sent | State::Lost { .. })) {
             fallout.push(self.end_one(index, error, host_is_done));
         }
-        let next = |waker| Fallout { next: Some(waker), ..Fallout::default() };
-        fallout.extend(self.waiting.all().map(next));
         fallout
     }
 

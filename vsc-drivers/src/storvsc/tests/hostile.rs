@@ -3,12 +3,14 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use hv_abi::vmbus::message::MessageType;
 use proptest::prelude::*;
 use vmbus_ring::{Control, OutgoingPacket};
 
 use super::machine::{Machine, pause, with_disk, with_driver};
 use super::target::{Act, MemoryDisk, On, Target};
 use crate::bus::ChannelError;
+use crate::fake::Mischief;
 use crate::storvsc::{DiskErrorKind, IoBuffer, StorOptions, StorVsc, join};
 
 const READ: On = On::Command(0x28);
@@ -173,8 +175,8 @@ fn a_broken_ring_ends_all_requests() {
         let others = Vec::from([join::task(storvsc.run()), join::task(breaking)]);
         let errors = join::beside(reads, others).await;
         assert_eq!(errors, vec![DiskErrorKind::Gone; 300]);
-        // What the host may still write to is not given back.
-        assert_eq!(storvsc.in_flight(), 256);
+        // The host has closed the channel, though it broke the ring.
+        assert_eq!(storvsc.in_flight(), 0);
     });
 }
 
@@ -187,6 +189,26 @@ async fn many_reads(
     let reads = (0..count).map(|_| disk.read_lent(0, IoBuffer::zeroed(512).unwrap()));
     join::for_each(reads, count, |result| errors.push(result.unwrap_err().error.kind)).await;
     errors
+}
+
+#[test]
+fn a_host_that_breaks_the_ring_and_never_closes_the_channel_keeps_the_memory() {
+    let machine = Machine::new(|target| target.rule(READ, usize::MAX, Act::Silence));
+    machine.run(async {
+        let storvsc = machine.start(StorOptions::default()).await.unwrap();
+        let disk = storvsc.disk(0).unwrap();
+        machine.host.misbehave(MessageType::GPADL_TEARDOWN, 9, Mischief::Mute);
+        let breaking = async {
+            machine.host.until(|_| machine.target().commands(0x28) >= 20).await;
+            machine.end(0).break_ring(Control::WriteIndex, 0xFFFF_FFF8);
+            machine.end(0).interrupt();
+            core::future::pending::<()>().await;
+        };
+        let others = Vec::from([join::task(storvsc.run()), join::task(breaking)]);
+        let errors = join::beside(many_reads(&disk, 20), others).await;
+        assert_eq!(errors, vec![DiskErrorKind::Gone; 20]);
+        assert_eq!(storvsc.in_flight(), 20);
+    });
 }
 
 #[test]
