@@ -12,6 +12,8 @@
 //! that is no packet of this protocol, ends the channel with a [`StorvspError`].
 
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod packet;
 mod server;
 mod session;

@@ -310,7 +310,7 @@ fn watcher(changed: &Arc<AtomicBool>, channel: &HostChannel) -> Arc<dyn Fn() + S
 
 /// The first `bytes` bytes of the guest's ranges.
 #[expect(unsafe_code, reason = "guest memory is lent by its addresses")]
-fn buffer(ranges: GuestRanges, bytes: u32) -> Option<IoBuffer> {
+pub(super) fn buffer(ranges: GuestRanges, bytes: u32) -> Option<IoBuffer> {
     if bytes == 0 {
         return Some(IoBuffer::none());
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hv_abi::storvsp::{DataDirection, Operation, VstorStatus};
+use hv_abi::storvsp::{DataDirection, Operation, StorvspVersion, VstorStatus};
 use hv_abi::vmbus::message::{OfferChannel, RescindChannelOffer};
 use proptest::prelude::*;
 use vmbus_ring::{GpaRange, OutgoingPacket};
@@ -13,6 +13,7 @@ use super::guest::*;
 use crate::storage::faulty::{FaultyDisk, Kind, Trouble};
 use crate::storage::memory::MemoryDisk;
 use crate::vmbus::testing::RAM_BYTES;
+use crate::vsp::storvsp::fuzzing::{Desk, FuzzPacket};
 
 const TEST: [u8; 6] = [0; 6];
 
@@ -221,5 +222,30 @@ proptest! {
         // News of resets may wait.
         channel.command(0, &TEST);
         prop_assert_eq!(channel.command(0, &TEST), Outcome::done(0));
+    }
+
+    #[test]
+    fn any_packets_in_any_order_are_answered_or_end_the_channel(
+        newest in prop::sample::select(StorvspVersion::ALL.to_vec()),
+        ready in any::<bool>(),
+        packets in prop::collection::vec(
+            (
+                prop::collection::vec(prop_oneof![2 => Just(0_u8), 1 => any::<u8>()], 0..100),
+                any::<(u16, u16)>(),
+                prop::collection::vec(0_u64..20, 0..6),
+                prop_oneof![Just(3_u8), 0_u8..16],
+            ),
+            1..20,
+        ),
+    ) {
+        let mut desk = Desk::new(newest, ready);
+        for (mut payload, (bytes, offset), pages, operation) in packets {
+            if let Some(first) = payload.first_mut() {
+                *first = operation;
+            }
+            let range = (bytes.into(), offset.into(), &pages[..]);
+            let answer = desk.take(&FuzzPacket { payload: &payload, range });
+            prop_assert_eq!(answer.is_none(), payload.len() < 12);
+        }
     }
 }
