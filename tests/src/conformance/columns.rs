@@ -12,8 +12,31 @@ use crate::vmm::{Paths, QEMU_HYPERV_CPU, Vmm, counted_vps};
 
 /// Time a column has for all of its cases, in seconds of the machine that its monitor runs on.
 const TIMEOUT_SECONDS: u32 = 600;
-/// Memory of each guest in MiB.
-const MEMORY_MIB: u32 = 64;
+/// Memory of each guest in MiB. Two network cards have 17 MiB of buffers each.
+const MEMORY_MIB: u32 = 256;
+/// The devices of our host: those of test kernels, a disk to write to (what is written is thrown away), one that can't be
+/// written, and two cards in one network. The files are [`super::disks`]'.
+const DEVICES: &[&str] = &[
+    "--test-devices",
+    "--disk",
+    "scratch.img,cow",
+    "--disk",
+    "readonly.img,ro",
+    "--net",
+    "switch=cases",
+    "--net",
+    "switch=cases",
+];
+/// Versions of VMBus that have columns of their own; all are tried without a machine (`tests/machine`).
+const VMBUS_VERSIONS: [(&str, &str); 4] = [
+    ("our host, VMBus 0.13", " vmbus-version=0.13"),
+    ("our host, VMBus 1.1", " vmbus-version=1.1"),
+    ("our host, VMBus 2.4", " vmbus-version=2.4"),
+    ("our host, VMBus 5.3", " vmbus-version=5.3"),
+];
+/// What a version of VMBus makes a difference to.
+const VMBUS_FACILITIES: &[&str] =
+    &["VMBus", "Channels", "GPADLs", "Rings", "Storage", "Network", "Integration"];
 
 /// Where a column's monitor runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +104,7 @@ const OFF: &[Off] = &[
     off("synic", &["SynIC", "Timers"]),
     off("synthetic-timers", &["Timers"]),
     off("stimer-direct", &["Timers"]),
-    off("post-messages,signal-events", &["SynIC"]),
+    off("post-messages,signal-events", &["SynIC", "VMBus"]),
     off("apic-access", &["APIC"]),
     off("guest-idle,guest-idle-state", &["Idle", "Locks"]),
     off("guest-crash-msrs", &["Crash"]),
@@ -150,15 +173,27 @@ fn column(name: &str, kind: Kind, place: Place, vmm: Vmm, vps: u32) -> Column {
 
 fn ours() -> Vec<Column> {
     let mut columns = Vec::new();
-    for (name, options) in [("our host", &[][..]), ("our host, no Hyper-V", &["--hyperv", "off"])] {
-        for vps in [1, 4] {
-            columns.push(Column {
-                more: &["--test-devices"],
-                words: " testdev",
-                ..column(name, Kind::Ours, Place::Kvm, our_host(options), vps)
-            });
-        }
+    for vps in [1, 4] {
+        columns.push(Column {
+            more: DEVICES,
+            words: " testdev",
+            ..column("our host", Kind::Ours, Place::Kvm, our_host(&[]), vps)
+        });
     }
+    for vps in [1, 4] {
+        let vmm = our_host(&["--hyperv", "off"]);
+        columns.push(Column {
+            more: &["--test-devices"],
+            words: " testdev",
+            ..column("our host, no Hyper-V", Kind::Ours, Place::Kvm, vmm, vps)
+        });
+    }
+    columns.extend(VMBUS_VERSIONS.map(|(name, words)| Column {
+        more: DEVICES,
+        words,
+        facilities: VMBUS_FACILITIES,
+        ..column(name, Kind::Ours, Place::Kvm, our_host(&[]), 2)
+    }));
     columns
 }
 
@@ -186,7 +221,7 @@ fn foreign() -> Vec<Column> {
     for vps in [1, 4] {
         let vmm = Vmm::Qemu { machine: "pc", cpu: QEMU_HYPERV_CPU, accel: "kvm" };
         columns.push(Column {
-            more: &["-device", "hyperv-testdev"],
+            more: &["-device", "hyperv-testdev", "-device", "vmbus-bridge"],
             words: " testdev",
             ..column("QEMU KVM hv-*", Kind::Foreign, Place::Kvm, vmm, vps)
         });

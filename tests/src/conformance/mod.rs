@@ -95,6 +95,7 @@ fn measure(artifacts: &Artifacts, options: &Options, results: &mut Results) -> R
         ran_on.kvm(&executor, Parts::find().ok().as_ref());
         let mut batch = kvm::batch(artifacts, 1);
         batch.add_files(&qemu.files);
+        disks(artifacts, &mut batch)?;
         let paths = crate::vmm::Paths { qemu: qemu.argv, ..kvm::paths() };
         run_place(Place::Kvm, &batch, &paths, &columns, &mut verdicts, &mut |batch| {
             let mut printer = Printer::new(batch.jobs.len(), options.verbose);
@@ -110,6 +111,19 @@ fn measure(artifacts: &Artifacts, options: &Options, results: &mut Results) -> R
     write_file(&artifacts.reports.join(JSON), &json)?;
     write_file(&artifacts.reports.join(HTML), html::page(&matrix).as_bytes())?;
     Ok(matrix)
+}
+
+/// The disks of our host's columns: one of zeros that is large enough to write to, one with something to read.
+fn disks(artifacts: &Artifacts, batch: &mut Batch) -> Result<()> {
+    let folder = artifacts.root.join("target/cases");
+    let mut content = vec![0; 1 << 20];
+    crate::probe::pattern::fill(1, 0, &mut content);
+    for (name, bytes) in [("scratch.img", &vec![0; 16 << 20]), ("readonly.img", &content)] {
+        let path = folder.join(name);
+        write_file(&path, bytes)?;
+        batch.file(path, name);
+    }
+    Ok(())
 }
 
 /// The cases to run: those of the matrix, or those named.

@@ -89,6 +89,7 @@ if [ "$net" = net ]; then
     try "network: ping in fragments" ping -c 3 -s 8000 -i 0.2 -W 2 10.9.0.1
     try "network: 4 MiB to the host" guest-probe send 10.9.0.1:7777 4194304 1
     try "network: 4 MiB from the host" guest-probe receive 10.9.0.1:7777 4194304 2
+    host jumbo
     try "network: an MTU of 9000" ip link set eth0 mtu 9000
     try "network: ping with jumbo frames" soon ping -c 1 -s 8900 -W 2 10.9.0.1
     try "network: 4 MiB in jumbo frames" guest-probe send 10.9.0.1:7777 4194304 3

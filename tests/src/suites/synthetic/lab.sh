@@ -7,7 +7,7 @@ truncate -s 64M disk.img && truncate -s 8M ro.img && truncate -s 16M hot.img || 
 
 net=none card=
 if tunctl -t tap0 >/dev/null 2>&1 || ip tuntap add dev tap0 mode tap 2>/dev/null; then
-    ifconfig tap0 10.9.0.1 netmask 255.255.255.0 mtu 9000 up
+    ifconfig tap0 10.9.0.1 netmask 255.255.255.0 up
     ../guest-probe serve 10.9.0.1:7777 >probe.log 2>&1 &
     net=net card="--net tap=tap0,mtu=9000"
 fi
@@ -23,8 +23,17 @@ tail -f out &
 tail=$!
 
 ctl() { ../hypervisor-host ctl --control c.sock "$@"; }
-ok() { echo "CASE $1 ok"; }
-bad() { echo "CASE $1 FAIL $2"; }
+# Kept until the end, so that they do not come into the middle of the guest's lines.
+ok() { echo "CASE $1 ok" >>cases; }
+bad() { echo "CASE $1 FAIL $2" >>cases; }
+# The rest of what the guest said, and then ours.
+finish() {
+    sleep 2
+    kill $tail
+    echo
+    cat cases
+    exit 0
+}
 # Waits until the guest has said it; ends everything if it never does.
 says() {
     n=0
@@ -32,8 +41,8 @@ says() {
         n=$((n + 1))
         if [ $n -gt 400 ] || ! kill -0 $host 2>/dev/null; then
             bad "the guest goes on" "it never said '$1'; $(tail -n 3 err | tr '\n' ' ')"
-            kill $host $tail
-            exit 1
+            kill $host
+            finish
         fi
         sleep 0.5
     done
@@ -59,6 +68,9 @@ says 'READY hot-remove'
 try "host: removes a disk" ctl disk remove 3
 answer
 if [ $net = net ]; then
+    says 'READY jumbo'
+    try "host: takes jumbo frames" ifconfig tap0 mtu 9000
+    answer
     says 'READY link-down'
     try "host: pulls the cable" ctl net link net0 down
     answer
@@ -79,6 +91,5 @@ says 'READY shutdown'
 try "integration: the host asks the guest to end" ctl shutdown --wait
 wait $host
 code=$?
-kill $tail
 [ $code = 0 ] && ok "Linux switches off when asked" || bad "Linux switches off when asked" "code $code; $(tail -n 3 err | tr '\n' ' ')"
-exit 0
+finish
