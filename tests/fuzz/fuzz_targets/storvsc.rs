@@ -159,7 +159,8 @@ fn answer(
             complete(id, &payload);
             complete(id, &payload);
         }
-        6 => {
+        // Only for reads: what a guest lends for writing may be read-only there, and this host has no page tables of its own.
+        6 if packet.payload[22] == 1 => {
             let data = script.bytes(64);
             let moved = end.write_ranges(&packet, &data);
             complete(id, &statuses(&packet, 0, 1, 0, moved as u32));
