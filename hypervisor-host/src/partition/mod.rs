@@ -261,7 +261,7 @@ fn vmbus(
 
 /// A machine with interrupt controllers and timers, but neither RAM nor VPs.
 fn create_vm(kvm: &Kvm) -> Result<VmFd, KvmFailure> {
-    let vm = kvm.create_vm().map_err(KvmFailure::of("KVM_CREATE_VM"))?;
+    let vm = uninterrupted(|| kvm.create_vm()).map_err(KvmFailure::of("KVM_CREATE_VM"))?;
     vm.set_identity_map_address(KVM_IDENTITY_MAP_ADDRESS)
         .map_err(KvmFailure::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
     vm.set_tss_address(KVM_TSS_ADDRESS as usize).map_err(KvmFailure::of("KVM_SET_TSS_ADDR"))?;
@@ -269,6 +269,18 @@ fn create_vm(kvm: &Kvm) -> Result<VmFd, KvmFailure> {
     let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
     vm.create_pit2(pit).map_err(KvmFailure::of("KVM_CREATE_PIT2"))?;
     Ok(vm)
+}
+
+/// Makes a call of KVM that a signal may interrupt, again until none does. Creating a machine takes all locks of the process's
+/// memory, and gives that up for anything that is to be done for the process (Linux, `mm_take_all_locks`): io_uring's notes to its
+/// threads count.
+fn uninterrupted<T>(mut call: impl FnMut() -> Result<T, errno::Error>) -> Result<T, errno::Error> {
+    loop {
+        match call() {
+            Err(error) if error.errno() == libc::EINTR => std::thread::yield_now(),
+            done => return done,
+        }
+    }
 }
 
 fn devices(
@@ -390,4 +402,17 @@ fn set_boot_registers(
     vcpu.set_sregs(&sregs).map_err(KvmFailure::of("KVM_SET_SREGS"))?;
     vcpu.set_regs(&regs).map_err(KvmFailure::of("KVM_SET_REGS"))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_is_interrupted_is_made_again_and_one_that_fails_is_not() {
+        let mut answers = vec![Err(libc::EACCES), Ok(7), Err(libc::EINTR), Err(libc::EINTR)];
+        let mut call = || answers.pop().expect("no more calls").map_err(errno::Error::new);
+        assert_eq!(uninterrupted(&mut call), Ok(7));
+        assert_eq!(uninterrupted(&mut call), Err(errno::Error::new(libc::EACCES)));
+    }
 }
