@@ -7,7 +7,7 @@ truncate -s 64M disk.img && truncate -s 8M ro.img && truncate -s 16M hot.img || 
 
 net=none card=
 if tunctl -t tap0 >/dev/null 2>&1 || ip tuntap add dev tap0 mode tap 2>/dev/null; then
-    ifconfig tap0 10.9.0.1 netmask 255.255.255.0 up
+    ifconfig tap0 10.9.0.1 netmask 255.255.255.0 mtu 1500 up
     ../guest-probe serve 10.9.0.1:7777 >probe.log 2>&1 &
     net=net card="--net tap=tap0,mtu=9000"
 fi
