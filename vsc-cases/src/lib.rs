@@ -6,7 +6,8 @@
 //!
 //! [`for_each_case!`] lists all of them for whoever registers or runs them.
 //!
-//! - [`vmbus`], [`channels`] and [`gpadls`] have the bus itself
+//! - [`vmbus`], [`channels`] and [`gpadls`] have the bus itself; [`contacts`], [`hostile_channels`] and [`hostile_gpadls`] have it
+//!   with a guest that says what it should not, by [`raw`] messages
 //! - [`mod@storage`] has disks, [`network`] cards, [`integration`] the rest
 //! - [`support`] has what they share
 
@@ -17,11 +18,16 @@
 extern crate alloc;
 
 pub mod channels;
+pub mod contacts;
 pub mod gpadls;
+pub mod hostile_channels;
+pub mod hostile_gpadls;
 pub mod integration;
 mod list;
+mod macros;
 pub mod network;
-
+pub mod raw;
+pub mod scsi_client;
 pub mod storage;
 pub mod support;
 pub mod vmbus;
