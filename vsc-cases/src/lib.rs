@@ -27,6 +27,7 @@ mod list;
 mod macros;
 pub mod network;
 pub mod raw;
+pub mod scsi;
 pub mod scsi_client;
 pub mod storage;
 pub mod support;

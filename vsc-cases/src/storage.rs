@@ -50,7 +50,7 @@ async fn with_scratch<E: Environment>(
 }
 
 /// Bytes that can be told from their place.
-fn pattern(seed: u32, bytes: &mut [u8]) {
+pub(crate) fn pattern(seed: u32, bytes: &mut [u8]) {
     let mut word = seed.wrapping_mul(0x9E37_79B9) | 1;
     for chunk in bytes.chunks_mut(4) {
         word ^= word << 13;
@@ -60,11 +60,11 @@ fn pattern(seed: u32, bytes: &mut [u8]) {
     }
 }
 
-fn lend<E: Environment>(environment: &E, bytes: usize) -> Result<IoBuffer, Problem> {
+pub(crate) fn lend<E: Environment>(environment: &E, bytes: usize) -> Result<IoBuffer, Problem> {
     environment.lend(bytes).map_or_else(|| skip(format!("no memory for {bytes} bytes")), Ok)
 }
 
-fn lost(at: &str) -> impl FnOnce(Failed) -> Problem {
+pub(crate) fn lost(at: &str) -> impl FnOnce(Failed) -> Problem {
     move |failed| Problem::Fail(format!("{at}: {}", failed.error))
 }
 
@@ -228,7 +228,9 @@ pub async fn many_requests_are_in_flight_at_the_same_time<E: Environment>(
 }
 
 /// Polls all futures until each is ready; the first problem, if any.
-async fn all<F: Future<Output = CaseResult>>(futures: impl Iterator<Item = F>) -> CaseResult {
+pub(crate) async fn all<F: Future<Output = CaseResult>>(
+    futures: impl Iterator<Item = F>,
+) -> CaseResult {
     let mut waiting: Vec<_> = futures.map(alloc::boxed::Box::pin).collect();
     let mut result = Ok(());
     core::future::poll_fn(|context| {

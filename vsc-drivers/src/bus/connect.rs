@@ -60,7 +60,7 @@ impl<H: Hal> Vmbus<H> {
     /// # Errors
     ///
     /// [`BusError`]. The connection is over all the same, but the host may go on using memory that it was given, so none of that
-    /// is freed.
+    /// is freed; nor is it without an error before version 1.1, in which the host does not say when it has let go of it.
     pub async fn unload(&self) -> Result<(), BusError> {
         let shared = &*self.shared;
         let (contact, channels) = {
@@ -76,7 +76,8 @@ impl<H: Hal> Vmbus<H> {
         let mut ending = Unloading { shared, channels, fate: Fate::Lost };
         let message = MessageHeader::new(MessageType::UNLOAD);
         let answer = shared.ask_to_unload(contact, message.as_bytes()).await;
-        if answer.is_ok() {
+        // Before 1.1 there is no answer, so nobody knows when the host has let go.
+        if answer.is_ok() && contact.version >= VmbusVersion::V1_1 {
             ending.fate = Fate::Unloaded;
         }
         answer

@@ -236,6 +236,17 @@ fn memory_is_kept_from_a_host_that_does_not_answer_an_unload() {
 }
 
 #[test]
+fn memory_is_kept_from_a_host_whose_version_has_no_answer_to_an_unload() {
+    let (host, bus, channel) = opened(VmbusVersion::V0_13);
+    run(&bus, async {
+        assert_eq!(bus.unload().await, Ok(()));
+        assert_eq!(channel.close().await, Err(ChannelError::NoAnswer(Request::Unload)));
+    });
+    drop((channel, bus));
+    assert_eq!(host.pages_in_use(), 3 + 34);
+}
+
+#[test]
 fn a_bus_that_is_dropped_leaves_the_host_its_pages_unless_it_was_unloaded() {
     let (host, bus, _) = connected(VmbusVersion::V5_3);
     drop(bus);
