@@ -30,6 +30,7 @@ pub mod raw;
 pub mod scsi;
 pub mod scsi_client;
 pub mod storage;
+pub mod storvsp;
 pub mod support;
 pub mod vmbus;
 

@@ -148,6 +148,16 @@ macro_rules! for_each_case {
             memory_that_was_not_lent_is_not_used => "Linux, drivers/scsi/storvsc_drv.c, storvsc_do_io",
             a_command_block_of_impossible_length_is_refused => "Linux, drivers/scsi/storvsc_drv.c, STORVSC_MAX_CMD_LEN",
         ]);
+        $callback!(Storage, storvsp: [
+            version_2_0_works => "Linux, drivers/scsi/storvsc_drv.c, storvsc_channel_init",
+            version_4_2_works => "Linux, drivers/scsi/storvsc_drv.c, storvsc_channel_init",
+            version_5_1_works => "Linux, drivers/scsi/storvsc_drv.c, storvsc_channel_init",
+            version_6_0_works => "Linux, drivers/scsi/storvsc_drv.c, storvsc_channel_init",
+            version_6_2_works => "Linux, drivers/scsi/storvsc_drv.c, storvsc_channel_init",
+            nothing_is_done_before_the_beginning => "Linux, drivers/scsi/storvsc_drv.c, storvsc_channel_init",
+            an_unknown_version_is_refused => "Linux, drivers/scsi/storvsc_drv.c, storvsc_channel_init",
+            unknown_operations_are_refused => "Linux, drivers/scsi/storvsc_drv.c, storvsc_channel_init",
+        ]);
         $callback!(Network, network: [
             a_card_starts_stops_and_starts_again => "Linux, drivers/net/hyperv/netvsc.c, netvsc_device_add",
             a_card_tells_its_address_and_its_mtu => "Linux, drivers/net/hyperv/rndis_filter.c, rndis_filter_query_device_mac",
