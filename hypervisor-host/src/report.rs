@@ -13,7 +13,7 @@ use crate::outcome::{Outcome, Reason};
 use crate::partition::shared::{Shared, nanoseconds_since};
 use crate::stats::{IdleEnd, Site, SpinAnswer, SpinSites, VpStats, exits_by_reason, lock};
 use crate::storage::unit::DiskReport;
-use crate::vmbus::VmbusReport;
+use crate::vmbus::{TrafficReport, VmbusReport};
 use crate::vsp::ic::ComponentsReport;
 use crate::vsp::netvsp::NetReport;
 
@@ -236,6 +236,9 @@ pub struct MarkReport {
     pub user_exits_by_reason: BTreeMap<String, u64>,
     /// Exits from the guest to the kernel so far, all VPs; `null` if the kernel does not count.
     pub kvm_exits: Option<u64>,
+    /// The kernel's counters by name, all VPs; those that are 0 are left out.
+    #[serde(default)]
+    pub kvm: BTreeMap<String, u64>,
     /// Long spin waits so far, all VPs.
     pub long_spins: u64,
     /// What the policy did with each.
@@ -244,6 +247,9 @@ pub struct MarkReport {
     /// Idle states that have ended so far, all VPs.
     #[serde(default)]
     pub idle: IdleReport,
+    /// What went over VMBus so far.
+    #[serde(default)]
+    pub vmbus: TrafficReport,
 }
 
 impl Report {

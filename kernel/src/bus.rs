@@ -8,23 +8,9 @@ use crate::machine::{console, exit};
 
 /// Does it, and gives the exit code.
 pub(crate) fn run(version: Option<(u16, u16)>) -> u8 {
-    let mut options = BusOptions::default();
-    if let Some((major, minor)) = version {
-        let version = VmbusVersion::new(major, minor);
-        if !version.is_known() {
-            log::error!(
-                "cannot use vmbus-version={version}: no such version of VMBus; leave it out"
-            );
-            return exit::BAD_INPUT;
-        }
-        options = options.forced(version);
-    }
-    let bus = match vmbus::hal() {
-        Ok(hal) => vmbus::replace(hal, options),
-        Err(reason) => {
-            log::error!("no VMBus: {reason}; run this on a hypervisor that has one");
-            return exit::FAILURE;
-        }
+    let bus = match new_bus(version) {
+        Ok(bus) => bus,
+        Err(code) => return code,
     };
     let done = tasks::block_on(bus.run(), async {
         visit(&bus).await?;
@@ -35,6 +21,28 @@ pub(crate) fn run(version: Option<(u16, u16)>) -> u8 {
         Err(error) => {
             log::error!("VMBus: {error}; {:?}", bus.counts());
             exit::FAILURE
+        }
+    }
+}
+
+/// A bus that is not connected, or the exit code if there can be none, which has been told then.
+pub(crate) fn new_bus(version: Option<(u16, u16)>) -> Result<Bus, u8> {
+    let mut options = BusOptions::default();
+    if let Some((major, minor)) = version {
+        let version = VmbusVersion::new(major, minor);
+        if !version.is_known() {
+            log::error!(
+                "cannot use vmbus-version={version}: no such version of VMBus; leave it out"
+            );
+            return Err(exit::BAD_INPUT);
+        }
+        options = options.forced(version);
+    }
+    match vmbus::hal() {
+        Ok(hal) => Ok(vmbus::replace(hal, options)),
+        Err(reason) => {
+            log::error!("no VMBus: {reason}; run this on a hypervisor that has one");
+            Err(exit::FAILURE)
         }
     }
 }

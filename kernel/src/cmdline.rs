@@ -57,6 +57,8 @@ pub enum Job<'a> {
     Study(&'a str),
     /// Connect to VMBus, list what the host offers, disconnect.
     Vmbus,
+    /// Read and write a disk at random and send packets, so often each, between marks.
+    IoBench(u32),
     /// Do each kind of work of the crate `workload`, so much of it, on 1, 2, 4… virtual processors.
     Scaling(u32),
 }
@@ -255,6 +257,10 @@ fn parse_word<'a>(
         "scaling" => {
             let amount = pair.number(1, 1_000_000, "1 to 1000000")?;
             return Ok(Some(Job::Scaling(amount as u32)));
+        }
+        "io-bench" => {
+            let operations = pair.number(1, 1_000_000, "1 to 1000000")?;
+            return Ok(Some(Job::IoBench(operations as u32)));
         }
         "study" => return Ok(Some(Job::Study(pair.locks()?))),
         _ => return Err(CmdlineError::UnknownKey(key)),

@@ -11,6 +11,7 @@ extern crate alloc;
 mod bus;
 mod conformance;
 mod guest_tests;
+mod io_bench;
 mod machine;
 mod run;
 mod scaling;

@@ -16,6 +16,7 @@
 
 pub mod anywhere;
 pub mod artifacts;
+pub mod bench;
 pub mod conformance;
 pub mod costs;
 pub mod events;

@@ -1,5 +1,6 @@
 //! What all VP threads of a machine and its supervisor share.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -75,6 +76,14 @@ impl Shared {
         self.kernel_stats.iter().map(|stats| stats.get("exits")).sum()
     }
 
+    fn kernel_counters(&self) -> BTreeMap<String, u64> {
+        let mut sums = BTreeMap::new();
+        for (name, value) in self.kernel_stats.iter().flat_map(KvmStats::all) {
+            *sums.entry(name).or_default() += value;
+        }
+        sums
+    }
+
     fn snapshot(&self, vp: u32, mark: Mark) -> MarkReport {
         let user_exits_by_reason = exits_by_reason(self.vps.iter());
         MarkReport {
@@ -84,9 +93,11 @@ impl Shared {
             user_exits: user_exits_by_reason.values().sum(),
             user_exits_by_reason,
             kvm_exits: self.kernel_exits(),
+            kvm: self.kernel_counters(),
             long_spins: self.vps.iter().map(VpStats::long_spins).sum(),
             answers: AnswerReport::of(&self.vps),
             idle: IdleReport::of(&self.vps),
+            vmbus: self.vmbus.as_ref().map(|bus| bus.traffic()).unwrap_or_default(),
         }
     }
 }

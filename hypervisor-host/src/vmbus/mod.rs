@@ -27,4 +27,4 @@ pub use device::{DeviceOffer, ServeError, VmbusDevice};
 pub use gpadl::Gpadl;
 pub use ranges::{GuestRanges, GuestSlice, RangesError};
 pub use server::{AddError, DeviceId, ServerOptions, StartError, VmbusServer};
-pub use stats::{ChannelReport, VmbusReport};
+pub use stats::{ChannelReport, TrafficReport, VmbusReport};

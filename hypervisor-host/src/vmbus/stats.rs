@@ -77,6 +77,20 @@ pub struct VmbusReport {
     pub channels: Vec<ChannelReport>,
 }
 
+/// What went over the bus until a moment, all channels together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrafficReport {
+    /// Packets of the guest.
+    pub packets_received: u64,
+    /// Packets to the guest.
+    pub packets_sent: u64,
+    /// Signals of the guest, as far as they were told apart.
+    pub signals_received: u64,
+    /// Signals to the guest that interrupted it.
+    pub signals_sent: u64,
+}
+
 /// One channel of a device, all its openings together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -127,6 +141,17 @@ impl BusStats {
     pub(super) fn channel(&self, device: &str, sub_channel: u16) -> Arc<ChannelStats> {
         let mut channels = lock(&self.channels);
         channels.entry((device.into(), sub_channel)).or_default().clone()
+    }
+
+    pub(super) fn traffic(&self) -> TrafficReport {
+        let mut sum = TrafficReport::default();
+        for channel in lock(&self.channels).values() {
+            sum.packets_received += channel.packets_received.get();
+            sum.packets_sent += channel.packets_sent.get();
+            sum.signals_received += channel.signals_received.get();
+            sum.signals_sent += channel.signals_sent.get();
+        }
+        sum
     }
 
     pub(super) fn report(&self) -> VmbusReport {

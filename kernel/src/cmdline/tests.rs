@@ -131,6 +131,13 @@ fn jobs_exclude_one_another() {
 }
 
 #[test]
+fn io_is_measured_so_often() {
+    assert_eq!(parse("io-bench=500").unwrap().job, Job::IoBench(500));
+    assert!(parse("io-bench").is_err() && parse("io-bench=0").is_err());
+    assert_eq!(parse("vmbus io-bench=1"), Err(CmdlineError::TwoJobs("io-bench")));
+}
+
+#[test]
 fn an_error_says_what_failed_on_what_and_what_to_do() {
     assert_eq!(
         parse("vps=65").unwrap_err().to_string(),

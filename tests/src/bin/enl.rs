@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use tests::artifacts::Artifacts;
 use tests::lab::{self, Lab};
 use tests::outcome::{Case, Results, Suite};
-use tests::{anywhere, conformance, costs, image, main_job, progress, spin_study, suites};
+use tests::{anywhere, bench, conformance, costs, image, main_job, progress, spin_study, suites};
 
 /// Boots, tests and measures Enlighten.
 #[derive(Debug, Parser)]
@@ -47,6 +47,8 @@ enum Action {
     },
     /// Measure free locks, the clock and VMBus's ring on this machine, beside others
     Costs,
+    /// Count what reads, writes and packets cost in exits, our guest and Linux side by side
+    Bench(bench::Options),
     /// Run the conformance matrix
     Conformance(conformance::Options),
     /// Run hypervisor-host wherever KVM is: here, or in the lab
@@ -116,6 +118,10 @@ fn run(action: Action) -> Result<u8> {
         }
         Action::Test { only, fuzz_seconds, repeat } => {
             test_repeatedly(&artifacts, &only, fuzz_seconds, repeat)
+        }
+        Action::Bench(options) => {
+            kernel_tests(&artifacts)?;
+            bench::run(&artifacts, &options)
         }
         Action::Costs => costs::run(&artifacts),
         Action::Conformance(options) => {

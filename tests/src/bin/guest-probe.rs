@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use tests::probe::{disk, net};
+use tests::probe::{bench, disk, net};
 
 /// Sees whether data survive a device.
 #[derive(Debug, Parser)]
@@ -22,6 +22,10 @@ enum What {
     Check { device: PathBuf, bytes: u64, seed: u64 },
     /// Read and write blocks of the first BYTES of DEVICE at random, comparing
     Random { device: PathBuf, bytes: u64, seed: u64, operations: u64, threads: u64 },
+    /// Read or write OPERATIONS blocks of DEVICE at random, DEPTH of them at a time, between marks
+    BenchBlocks { device: PathBuf, work: bench::Work, depth: u32, operations: u64 },
+    /// Send so many packets of 1,500 bytes to ADDRESS, between marks
+    BenchPackets { address: String, packets: u64 },
     /// Serve streams on ADDRESS until ended
     Serve { address: String },
     /// Send BYTES to a server
@@ -56,6 +60,13 @@ fn run(what: What) -> Result<String> {
         What::Random { device, bytes, seed, operations, threads } => {
             let work = disk::work_at_random(&device, bytes, seed, operations, threads)?;
             format!("reads {} writes {}", work.reads, work.writes)
+        }
+        What::BenchBlocks { device, work, depth, operations } => {
+            let elapsed = bench::blocks(&device, work, depth, operations)?;
+            format!("elapsed_100ns {elapsed}")
+        }
+        What::BenchPackets { address, packets } => {
+            format!("elapsed_100ns {}", bench::packets(&address, packets)?)
         }
         What::Serve { address } => {
             net::serve(&address, |address| println!("probe: serving {address}"))?;

@@ -220,6 +220,7 @@ fn probe() -> Result<PathBuf> {
 fn add_tools(archive: &mut Archive, parts: &Parts) -> Result<()> {
     archive.file("bin/guest-probe", 0o755, &initramfs::read(&probe()?)?);
     archive.file("bin/synthetic-test", 0o755, crate::suites::synthetic::GUEST_SCRIPT.as_bytes());
+    archive.file("bin/io-bench", 0o755, crate::bench::GUEST_SCRIPT.as_bytes());
     let mut programs: Vec<PathBuf> = TOOLS.iter().map(PathBuf::from).collect();
     programs.extend(parts.kvp_daemon.clone());
     let mut done = std::collections::BTreeSet::new();

@@ -18,10 +18,10 @@ const CHUNK: usize = 256 << 10;
 pub const BLOCK: usize = 4096;
 
 /// Memory on a page boundary.
-struct Aligned(Box<[u8]>);
+pub(super) struct Aligned(pub(super) Box<[u8]>);
 
 impl Aligned {
-    fn new(bytes: usize) -> Self {
+    pub(super) fn new(bytes: usize) -> Self {
         let layout = Layout::from_size_align(bytes.next_multiple_of(BLOCK), BLOCK)
             .expect("a size that fits and a power of two");
         // SAFETY: the layout's size is not 0.

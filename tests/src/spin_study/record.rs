@@ -290,9 +290,11 @@ pub(super) mod tests {
             user_exits: number * 10,
             user_exits_by_reason: BTreeMap::default(),
             kvm_exits: Some(number * 100),
+            kvm: BTreeMap::default(),
             long_spins: number,
             answers: Default::default(),
             idle: Default::default(),
+            vmbus: Default::default(),
         };
         (0..).zip(kinds).map(mark).collect()
     }

@@ -42,7 +42,7 @@ use self::outbox::{After, Cause, Outbox, encode};
 use self::state::State;
 use self::worker::Workers;
 use super::device::VmbusDevice;
-use super::stats::{BusStats, VmbusReport};
+use super::stats::{BusStats, TrafficReport, VmbusReport};
 use crate::hyperv::synic::Synic;
 use crate::stats::lock;
 
@@ -137,6 +137,11 @@ impl VmbusServer {
         }
         self.bus.shut_down();
         self.bus.workers.wait(PATIENCE)
+    }
+
+    /// What went over the bus so far.
+    pub fn traffic(&self) -> TrafficReport {
+        self.bus.stats.traffic()
     }
 
     /// What was counted so far.
