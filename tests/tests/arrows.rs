@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("hv-enlightenments", &["hv-abi"]),
     ("vsc-drivers", &["hv-abi", "vmbus-ring", "hv-enlightenments"]),
     ("workload", &[]),
+    ("tiny-guest", &["hv-abi", "hv-enlightenments", "vsc-drivers"]),
     ("vsc-cases", &["hv-abi", "vmbus-ring", "vsc-drivers"]),
     ("kernel", &["hv-abi", "hv-enlightenments", "vsc-drivers", "vsc-cases", "workload"]),
     ("hypervisor-host", &["hv-abi", "vmbus-ring"]),
