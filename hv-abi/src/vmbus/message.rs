@@ -264,7 +264,7 @@ messages! {
     VersionResponse = VERSION_RESPONSE, 16 {
         /// Not 0 if the version is supported.
         version_supported: u8,
-        /// 0, or why there is no connection ([`ConnectionState`]).
+        /// 0, or why there is no connection ([`connection_state`]).
         connection_state: u8,
         /// Reserved.
         _padding: u16,
@@ -276,7 +276,7 @@ messages! {
     VersionResponse2 = VERSION_RESPONSE, 20 {
         /// Not 0 if the version is supported.
         version_supported: u8,
-        /// 0, or why there is no connection ([`ConnectionState`]).
+        /// 0, or why there is no connection ([`connection_state`]).
         connection_state: u8,
         /// Reserved.
         _padding: u16,

@@ -4,8 +4,8 @@
 
 use kernel::symbols::SymbolTable;
 
-/// Room for the table. Without optimization there are eight times as many functions.
-const BYTES: usize = if cfg!(debug_assertions) { 320 * 1024 } else { 80 * 1024 };
+/// Room for the table. Without optimization there are many times as many functions.
+const BYTES: usize = if cfg!(debug_assertions) { 640 * 1024 } else { 224 * 1024 };
 
 #[unsafe(link_section = ".ksyms")]
 #[used]

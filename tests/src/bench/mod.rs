@@ -4,8 +4,8 @@
 //! belongs to the k-th piece of work that the guest tells of.
 //!
 //! - `lab.sh` runs beside a guest, wherever KVM is; `guest.sh` inside Linux, the kernel's job `io-bench` inside ours
-//! - [`figures`]: from counters and words to figures
-//! - [`table`]: for people
+//! - `figures`: from counters and words to figures
+//! - `table`: for people
 
 mod figures;
 mod table;

@@ -3,7 +3,7 @@
 //!
 //! - [`pattern`]: bytes that anyone can tell from their place
 //! - [`disk`]: fills, checks and works at random on a block device, past the page cache
-//! - [`bench`]: disk and network work between marks
+//! - [`mod@bench`]: disk and network work between marks
 //! - [`net`]: a TCP peer that sends and takes such bytes
 //!
 //! Each subcommand prints one line that begins with `probe: ok` or `probe: error`, and ends with code 0 or 1.
