@@ -59,6 +59,8 @@ pub enum Job<'a> {
     Vmbus,
     /// Read and write a disk at random and send packets, so often each, between marks.
     IoBench(u32),
+    /// Serve a disk's files over HTTP.
+    Serve,
     /// Do each kind of work of the crate `workload`, so much of it, on 1, 2, 4… virtual processors.
     Scaling(u32),
 }
@@ -87,6 +89,25 @@ pub struct StudyOptions {
     pub gap: u32,
 }
 
+/// How to serve files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeOptions {
+    /// The server's IPv4 address.
+    pub address: [u8; 4],
+    /// Bits of it that name the network.
+    pub prefix: u8,
+    /// The router to other networks.
+    pub gateway: Option<[u8; 4]>,
+    /// Responses after which it ends; 0 for never.
+    pub requests: u32,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self { address: [10, 9, 0, 2], prefix: 24, gateway: None, requests: 0 }
+    }
+}
+
 /// A command line, understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options<'a> {
@@ -110,6 +131,8 @@ pub struct Options<'a> {
     pub job: Job<'a>,
     /// How to study.
     pub study: StudyOptions,
+    /// How to serve.
+    pub serve: ServeOptions,
 }
 
 impl Default for Options<'_> {
@@ -131,6 +154,7 @@ impl Default for Options<'_> {
                 hold: 50,
                 gap: 50,
             },
+            serve: ServeOptions::default(),
         }
     }
 }
@@ -153,7 +177,7 @@ pub enum CmdlineError<'a> {
         /// What would be allowed.
         allowed: &'static str,
     },
-    /// More than one of `list`, `test`, `conformance`, `study` and `vmbus`.
+    /// More than one job.
     TwoJobs(&'a str),
     /// This key belongs to another job.
     OtherJob(&'a str),
@@ -173,7 +197,7 @@ impl fmt::Display for CmdlineError<'_> {
             }
             Self::TwoJobs(key) => write!(
                 f,
-                "`{key}` is a second job; give only one of list, test, conformance, study and vmbus"
+                "`{key}` is a second job; give only one of list, test, conformance, study, scaling, vmbus and serve"
             ),
             Self::OtherJob(key) => write!(f, "`{key}` needs `conformance`; add it"),
         }
@@ -215,7 +239,7 @@ fn parse_word<'a>(
         Some((key, value)) => (key, Some(value)),
         None => (word, None),
     };
-    if let "events" | "list" | "testdev" | "panic" | "vmbus" = key {
+    if let "events" | "list" | "testdev" | "panic" | "vmbus" | "serve" = key {
         if value.is_some() {
             return Err(CmdlineError::NeedlessValue(key));
         }
@@ -225,6 +249,7 @@ fn parse_word<'a>(
             "list" => Some(Job::List),
             "panic" => Some(Job::Panic),
             "vmbus" => Some(Job::Vmbus),
+            "serve" => Some(Job::Serve),
             _ => None,
         });
     }
@@ -244,6 +269,11 @@ fn parse_word<'a>(
         }
         "hold" => options.study.hold = pair.work()?,
         "gap" => options.study.gap = pair.work()?,
+        "ip" => (options.serve.address, options.serve.prefix) = pair.address_with_prefix()?,
+        "gateway" => options.serve.gateway = Some(pair.address()?),
+        "serve-requests" => {
+            options.serve.requests = pair.number(0, 1_000_000_000, "0 to 1000000000")? as u32;
+        }
         "vmbus-version" => options.vmbus_version = Some(pair.version()?),
         "case-limit" => options.case_limit = pair.number(1, 3600, "1 to 3600")? as u32,
         "conformance" if value.is_none() => {
@@ -344,6 +374,22 @@ impl<'a> Pair<'a> {
         }
     }
 
+    fn address(&self) -> Result<[u8; 4], CmdlineError<'a>> {
+        let value = self.value()?;
+        address(value).ok_or(self.bad(value, "the IPv4 address of a machine, such as 10.9.0.1"))
+    }
+
+    fn address_with_prefix(&self) -> Result<([u8; 4], u8), CmdlineError<'a>> {
+        let value = self.value()?;
+        let parsed = value.split_once('/').and_then(|(host, prefix)| {
+            let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
+            let prefix = prefix.parse().ok().filter(|bits| (1..=30).contains(bits) && digits);
+            address(host).zip(prefix)
+        });
+        let allowed = "the IPv4 address of a machine and 1 to 30 bits, such as 10.9.0.2/24";
+        parsed.ok_or(self.bad(value, allowed))
+    }
+
     fn names(&self) -> Result<&'a str, CmdlineError<'a>> {
         let value = self.value()?;
         if value.split(',').any(str::is_empty) {
@@ -362,6 +408,13 @@ impl<'a> Pair<'a> {
             )),
         }
     }
+}
+
+/// An address that one machine can have.
+fn address(text: &str) -> Option<[u8; 4]> {
+    let address: core::net::Ipv4Addr = text.parse().ok()?;
+    let one = !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast();
+    (one && !address.is_loopback()).then(|| address.octets())
 }
 
 /// A lock's name and the number of virtual processors that take part, if it was given with `@`, for each word of

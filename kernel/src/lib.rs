@@ -17,6 +17,7 @@ pub mod backtrace;
 pub mod boot;
 pub mod cmdline;
 pub mod event;
+pub mod files;
 pub mod fixed;
 pub mod frames;
 pub mod histogram;

@@ -15,4 +15,5 @@ mod io_bench;
 mod machine;
 mod run;
 mod scaling;
+mod serve;
 mod study;

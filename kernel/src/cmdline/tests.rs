@@ -97,6 +97,19 @@ fn values_out_of_range_are_refused() {
         "vmbus-version=+5.3",
         "vmbus-version=5.65536",
         "vmbus-version=5.3.1",
+        "ip=10.9.0.2",
+        "ip=10.9.0.2/",
+        "ip=10.9.0.2/0",
+        "ip=10.9.0.2/31",
+        "ip=10.9.0.2/+8",
+        "ip=10.9.0/24",
+        "ip=224.0.0.1/24",
+        "ip=127.0.0.1/8",
+        "gateway=10.9.0.256",
+        "gateway=0.0.0.0",
+        "gateway=10.9.0.1/24",
+        "serve-requests=-1",
+        "serve-requests=1000000001",
     ] {
         let error = parse(word).unwrap_err();
         assert!(matches!(error, CmdlineError::BadValue { .. }), "{word}: {error:?}");
@@ -149,4 +162,20 @@ fn an_error_says_what_failed_on_what_and_what_to_do() {
 fn a_version_of_vmbus_is_two_numbers() {
     let options = parse("vmbus vmbus-version=0.13").unwrap();
     assert_eq!((options.job, options.vmbus_version), (Job::Vmbus, Some((0, 13))));
+}
+
+#[test]
+fn a_server_has_an_address_a_router_and_an_end() {
+    let options = parse("serve ip=192.168.7.20/16 gateway=192.168.0.1 serve-requests=5").unwrap();
+    let expected = ServeOptions {
+        address: [192, 168, 7, 20],
+        prefix: 16,
+        gateway: Some([192, 168, 0, 1]),
+        requests: 5,
+    };
+    assert_eq!((options.job, options.serve), (Job::Serve, expected));
+    let options = parse("serve").unwrap();
+    assert_eq!(options.serve, ServeOptions::default());
+    assert_eq!(parse("serve=1"), Err(CmdlineError::NeedlessValue("serve")));
+    assert_eq!(parse("serve list"), Err(CmdlineError::TwoJobs("list")));
 }

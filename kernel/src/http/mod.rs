@@ -3,7 +3,9 @@
 //!
 //! - [`request`]: method, path, range, connection
 //! - [`response`]: status lines, fields, content types, listings
+//! - [`connection`]: from requests to the bytes of responses
 
+pub mod connection;
 pub mod request;
 pub mod response;
 

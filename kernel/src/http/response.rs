@@ -69,9 +69,13 @@ pub fn content_type(name: &str) -> &'static str {
     TYPES.iter().find(is).map_or("application/octet-stream", |found| found.1)
 }
 
-/// A page with the names in a folder.
-pub fn listing<'a>(names: impl Iterator<Item = (&'a str, bool)>) -> String {
-    let mut page = String::from("<!DOCTYPE html><title>Files</title><ul>");
+/// A page with the names in a folder; its links hold whether or not the folder was asked for with a slash at the end.
+pub fn listing<'a>(folder: &[String], names: impl Iterator<Item = (&'a str, bool)>) -> String {
+    let mut page = String::from("<!DOCTYPE html><base href=\"/");
+    for part in folder {
+        let _ = write!(page, "{}/", Encoded(part));
+    }
+    page.push_str("\"><title>Files</title><ul>");
     for (name, is_folder) in names {
         let slash = if is_folder { "/" } else { "" };
         let _ = write!(page, "<li><a href=\"{}{slash}\">", Encoded(name));
@@ -135,7 +139,9 @@ mod tests {
 
     #[test]
     fn names_in_a_listing_are_neither_markup_nor_broken_links() {
-        let page = listing([("a<b> \"c\".txt", false), ("d&e", true)].into_iter());
+        let names = [("a<b> \"c\".txt", false), ("d&e", true)];
+        let page = listing(&["x y".into()], names.into_iter());
+        assert!(page.contains("<base href=\"/x%20y/\">"), "{page}");
         assert!(
             page.contains("<a href=\"a%3Cb%3E%20%22c%22.txt\">a&lt;b&gt; &quot;c&quot;.txt</a>")
         );

@@ -1,0 +1,260 @@
+//! A connection: requests in, responses out, nothing kept beyond one head and one open file.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Deref;
+
+use super::request::{self, Method, Request};
+use super::response::{self, Part};
+use super::{MAX_HEAD_BYTES, Status};
+use crate::files::FileError;
+use crate::files::cache::Chunk;
+use crate::files::volume::{File, Volume};
+
+/// Bytes read from a file at once: either all of them are in memory or none is taken.
+const PIECE_BYTES: usize = 16 << 10;
+/// What a folder is shown by, if it has it.
+const INDEX: [&str; 2] = ["index.html", "index.htm"];
+
+/// What [`Connection::fill`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Filled {
+    /// Bytes to send.
+    pub bytes: usize,
+    /// What must be read from the disk before it goes on.
+    pub wants: Option<Chunk>,
+    /// A file was read: what follows it on the disk will be wanted.
+    pub reads_on: bool,
+}
+
+struct Body {
+    file: File,
+    next: u32,
+    left: u32,
+}
+
+/// One connection.
+#[derive(Default)]
+pub struct Connection {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    sent: usize,
+    body: Option<Body>,
+    ends: bool,
+    broken: bool,
+    responses: u64,
+}
+
+impl Connection {
+    /// Bytes that [`Connection::receive`] takes now: never more than a head may have.
+    pub fn room(&self) -> usize {
+        if self.ends { usize::MAX } else { MAX_HEAD_BYTES - self.input.len() }
+    }
+
+    /// Takes what has arrived, up to [`Connection::room`] bytes. After the last request it is thrown away.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        if !self.ends {
+            let bytes = &bytes[..bytes.len().min(self.room())];
+            self.input.extend_from_slice(bytes);
+        }
+    }
+
+    /// Responses that were sent to their end.
+    pub fn responses(&self) -> u64 {
+        self.responses
+    }
+
+    /// Whether a response is under way.
+    pub fn is_responding(&self) -> bool {
+        self.body.is_some() || self.sent < self.output.len()
+    }
+
+    /// Whether everything was said that there is to say.
+    pub fn is_over(&self) -> bool {
+        self.ends && !self.is_responding()
+    }
+
+    /// Whether a file broke off in the middle, so that the peer must see no regular end.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Closes what is open, and is as new.
+    pub fn reset(&mut self) {
+        let input = core::mem::take(&mut self.input);
+        *self = Self { input, ..Self::default() };
+        self.input.clear();
+    }
+
+    /// Puts what is to be sent next into `room`.
+    pub fn fill<B: Deref<Target = [u8]>>(
+        &mut self,
+        volume: &Volume<'_, B>,
+        room: &mut [u8],
+    ) -> Filled {
+        let mut filled = Filled::default();
+        while filled.bytes < room.len() {
+            let was_responding = self.is_responding();
+            let step = self.step(volume, &mut room[filled.bytes..], &mut filled.reads_on);
+            if was_responding && !self.is_responding() && !self.broken {
+                self.responses += 1;
+            }
+            match step {
+                Ok(Some(bytes)) => filled.bytes += bytes,
+                Ok(None) => break,
+                Err(chunk) => {
+                    filled.wants = Some(chunk);
+                    break;
+                }
+            }
+        }
+        filled
+    }
+
+    /// Bytes put into `room`, perhaps 0 though there is more to come; `None`: nothing is to be done.
+    fn step<B: Deref<Target = [u8]>>(
+        &mut self,
+        volume: &Volume<'_, B>,
+        room: &mut [u8],
+        reads_on: &mut bool,
+    ) -> Result<Option<usize>, Chunk> {
+        if let Some(head) = self.output.get(self.sent..).filter(|head| !head.is_empty()) {
+            let bytes = head.len().min(room.len());
+            room[..bytes].copy_from_slice(&head[..bytes]);
+            self.sent += bytes;
+            return Ok(Some(bytes));
+        }
+        if let Some(body) = &mut self.body {
+            let most = room.len().min(body.left as usize).min(PIECE_BYTES);
+            match volume.read(&body.file, body.next, &mut room[..most]) {
+                Ok(bytes) if bytes == most => {
+                    *reads_on = true;
+                    body.next += bytes as u32;
+                    body.left -= bytes as u32;
+                    if body.left == 0 {
+                        self.body = None;
+                    }
+                    return Ok(Some(bytes));
+                }
+                Err(FileError::Missing(chunk)) => return Err(chunk),
+                // The head has promised more.
+                _ => {
+                    self.body = None;
+                    (self.ends, self.broken) = (true, true);
+                    return Ok(None);
+                }
+            }
+        }
+        if self.ends {
+            return Ok(None);
+        }
+        match request::parse(&self.input) {
+            Ok(None) => return Ok(None),
+            Ok(Some(request)) => {
+                self.ends = !request.keep_alive;
+                if let Err(error) = self.respond(volume, &request) {
+                    self.ends = false;
+                    return Err(error);
+                }
+                self.input.drain(..request.bytes);
+            }
+            Err(status) => {
+                self.ends = true;
+                self.input.clear();
+                self.page(status, false);
+            }
+        }
+        Ok(Some(0))
+    }
+
+    fn respond<B: Deref<Target = [u8]>>(
+        &mut self,
+        volume: &Volume<'_, B>,
+        request: &Request,
+    ) -> Result<(), Chunk> {
+        let is_head = request.method == Method::Head;
+        match find(volume, &request.path) {
+            Ok(Found::File(file, name)) => {
+                self.file(file, &name, request);
+            }
+            Ok(Found::Listing(page)) => {
+                self.say(Status::OK, "text/html; charset=utf-8", &page, is_head);
+            }
+            Err(FileError::Missing(chunk)) => return Err(chunk),
+            Err(FileError::NotFound) => self.page(Status::NOT_FOUND, is_head),
+            Err(FileError::Broken) => {
+                self.page(Status::INTERNAL_SERVER_ERROR, is_head);
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, file: File, name: &str, request: &Request) {
+        let of = u64::from(file.bytes);
+        // A range is for GET only (RFC 9110 §14.2).
+        let range = request.range.filter(|_| request.method == Method::Get);
+        let part = range.map(|range| range.resolve(of));
+        let (status, part) = match part {
+            None => (Status::OK, Part { first: 0, count: of, of }),
+            Some(Some((first, count))) => (Status::PARTIAL_CONTENT, Part { first, count, of }),
+            Some(None) => (Status::RANGE_NOT_SATISFIABLE, Part { first: 0, count: 0, of }),
+        };
+        let kind = response::content_type(name);
+        let head = response::head(status, kind, part.count, Some(part), !self.ends);
+        self.put(head.into_bytes());
+        if request.method == Method::Get && part.count != 0 {
+            // Parts of a file whose length has 32 bits.
+            self.body = Some(Body { file, next: part.first as u32, left: part.count as u32 });
+        }
+    }
+
+    fn page(&mut self, status: Status, is_head: bool) {
+        let text = format!("<!DOCTYPE html><title>{status}</title><h1>{status}</h1>\n");
+        self.say(status, "text/html; charset=utf-8", &text, is_head);
+    }
+
+    fn say(&mut self, status: Status, kind: &str, text: &str, is_head: bool) {
+        let mut head = response::head(status, kind, text.len() as u64, None, !self.ends);
+        if !is_head {
+            head.push_str(text);
+        }
+        self.put(head.into_bytes());
+    }
+
+    fn put(&mut self, bytes: Vec<u8>) {
+        self.output = bytes;
+        self.sent = 0;
+    }
+}
+
+enum Found {
+    /// A file and the name that tells its type.
+    File(File, String),
+    /// A folder, as a page.
+    Listing(String),
+}
+
+fn find<B: Deref<Target = [u8]>>(
+    volume: &Volume<'_, B>,
+    path: &[String],
+) -> Result<Found, FileError> {
+    if !volume.is_folder(path)? {
+        let name = path.last().cloned().unwrap_or_default();
+        return Ok(Found::File(volume.open_file(path)?, name));
+    }
+    for index in INDEX {
+        let mut inside = path.to_vec();
+        inside.push(index.into());
+        match volume.open_file(&inside) {
+            Err(FileError::NotFound) => {}
+            found => return Ok(Found::File(found?, index.into())),
+        }
+    }
+    let entries = volume.list(path)?;
+    let names = entries.iter().map(|entry| (&*entry.name, entry.is_folder));
+    Ok(Found::Listing(response::listing(path, names)))
+}
+
+#[cfg(test)]
+mod tests;
