@@ -1,8 +1,8 @@
 //! The guest libraries in a kernel that is not ours.
 //!
 //! This stands for a kernel with one processor, memory mapped one to one, and a handler for the vector of VMBus's source that
-//! calls [`tiny_guest_interrupt`]. It shows all that such a kernel has to write: one trait ([`Tiny`]), an interrupt handler, and
-//! what it wants to do ([`first_block`]). It is built with everything else, so that it keeps up with the libraries.
+//! calls [`tiny_guest_interrupt`]. It shows all that such a kernel has to write: one trait (`Tiny`), an interrupt handler, and
+//! what it wants to do (`first_block`). It is built with everything else, so that it keeps up with the libraries.
 
 #![no_std]
 #![expect(unsafe_code, reason = "a kernel: memory by address, registers, an allocator")]
@@ -138,7 +138,7 @@ unsafe impl Hal for Tiny {
     }
 }
 
-/// What the kernel's handler of [`VECTOR`] calls before it ends the interrupt.
+/// What the kernel's handler of `VECTOR` calls before it ends the interrupt.
 #[unsafe(no_mangle)]
 pub extern "C" fn tiny_guest_interrupt() {
     let (Some(enlightened), Some(bus)) = (ENLIGHTENED.get(), BUS.get()) else { return };

@@ -2,10 +2,10 @@
 //!
 //! *Within a process* a card's frames go straight into the queues of the others. *Among processes* one of them is the hub,
 //! to which the others connect by a Unix socket; the frames there have the form of [`stream`](super::stream). Whoever
-//! holds the lock file is the hub; when it ends, another takes its place ([`link`]). All connections form a star, so no
+//! holds the lock file is the hub; when it ends, another takes its place (`link`). All connections form a star, so no
 //! frame comes round.
 //!
-//! Where an address was last seen is remembered ([`table`]); frames to others go to all. What finds no room is lost.
+//! Where an address was last seen is remembered (`table`); frames to others go to all. What finds no room is lost.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,6 +1,6 @@
 //! What a disk is: bytes that can be read, written, flushed and given up, and what can go wrong.
 //!
-//! A [`Disk`]'s methods block and may be called from any thread at the same time; an [`Engine`](super::engine::Engine) calls them, or
+//! A [`Disk`]'s methods block and may be called from any thread at the same time; an [engine](super::engine) calls them, or
 //! does what [`Disk::lower`] says instead. The order of requests that run at the same time is free. What was written and
 //! acknowledged is read by whoever asks afterwards, and is safe once a later flush is acknowledged.
 

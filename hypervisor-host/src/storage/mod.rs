@@ -3,7 +3,7 @@
 //! - [`disk`]: what a disk is; [`buffer`]: the memory of a request; [`request`]: what can be asked
 //! - [`mod@file`], [`overlay`], [`memory`], [`faulty`]: disks
 //! - [`engine`]: requests that nobody waits for
-//! - [`scsi`]: the commands of a disk; [`unit`], [`controller`]: disks as a guest finds them
+//! - [`scsi`]: the commands of a disk; [`mod@unit`], [`controller`]: disks as a guest finds them
 //! - [`options`], [`mod@open`]: what a user says of disks, and opening them
 //!
 //! Nothing here knows VMBus.

@@ -1,15 +1,15 @@
 //! The network card's host side: NVSP and RNDIS, between a guest's netvsc and a [back end](crate::net).
 //!
-//! *From the guest.* Each channel's thread ([`worker`]) takes packets from its ring. RNDIS messages in the send buffer or in
-//! guest memory are copied, looked at ([`rndis`]) and sent ([`transmit`]), on whatever channel they come; control messages
-//! ([`control`]) and NVSP's own ([`negotiate`]) only on the primary channel.
+//! *From the guest.* Each channel's thread (`worker`) takes packets from its ring. RNDIS messages in the send buffer or in
+//! guest memory are copied, looked at (`rndis`) and sent (`transmit`), on whatever channel they come; control messages
+//! (`control`) and NVSP's own (`negotiate`) only on the primary channel.
 //!
-//! *To the guest.* The primary channel's thread reads the network ([`deliver`]). It puts each frame into a part of the
-//! [receive buffer](receive_buffer), chooses a channel ([`rss`]), and tells that channel's thread by its inbox ([`session`]).
+//! *To the guest.* The primary channel's thread reads the network (`deliver`). It puts each frame into a part of the
+//! receive buffer (`receive_buffer`), chooses a channel (`rss`), and tells that channel's thread by its inbox (`session`).
 //! Each thread sends what it was told of, many frames in one transfer-page packet, and takes the parts back when the guest
-//! completes it ([`transactions`]).
+//! completes it (`transactions`).
 //!
-//! What was agreed on is in [`settings`].
+//! What was agreed on is in `settings`.
 
 mod cards;
 mod control;

@@ -1,9 +1,9 @@
 //! Storage: a SCSI controller on VMBus, as Hyper-V has it.
 //!
-//! [`StorvspDevice`] is the device. Each of its channels has a queue of disk I/O of its own and is served by [`server`], which
+//! [`StorvspDevice`] is the device. Each of its channels has a queue of disk I/O of its own and is served by `server`, which
 //! receives, submits, and answers in whatever order things are done. The primary channel first goes through the protocol's
-//! beginning ([`session`]); sub-channels take requests only. What a request means and what becomes of it is in [`srb`]; packets as
-//! bytes are in [`packet`].
+//! beginning (`session`); sub-channels take requests only. What a request means and what becomes of it is in `srb`; packets as
+//! bytes are in `packet`.
 //!
 //! Which disks there are is the [`Controller`]'s business. When they change, the guest is told by `ENUMERATE_BUS` and by unit
 //! attentions.

@@ -1,6 +1,6 @@
 //! VMBus on this machine: what `vsc-drivers` needs of the kernel, the interrupt that serves the bus, and tasks.
 //!
-//! - [`hal`]: memory, calls, time
+//! - [`mod@hal`]: memory, calls, time
 //! - [`alarm`]: tasks that are woken at a time
 //! - [`tasks`]: polls futures; a processor without anything to do halts
 //!
