@@ -41,6 +41,8 @@ pub struct Connection {
     output: Vec<u8>,
     sent: usize,
     body: Option<Body>,
+    /// A request was taken up and needs something from the disk first.
+    waits: bool,
     ends: bool,
     broken: bool,
     responses: u64,
@@ -65,9 +67,9 @@ impl Connection {
         self.responses
     }
 
-    /// Whether a response is under way.
+    /// Whether a response is under way, or will be when the disk has answered.
     pub fn is_responding(&self) -> bool {
-        self.body.is_some() || self.sent < self.output.len()
+        self.waits || self.body.is_some() || self.sent < self.output.len()
     }
 
     /// Whether everything was said that there is to say.
@@ -94,6 +96,7 @@ impl Connection {
         room: &mut [u8],
     ) -> Filled {
         let mut filled = Filled::default();
+        self.waits = false;
         while filled.bytes < room.len() {
             let was_responding = self.is_responding();
             let step = self.step(volume, &mut room[filled.bytes..], &mut filled.reads_on);
@@ -105,6 +108,7 @@ impl Connection {
                 Ok(None) => break,
                 Err(chunk) => {
                     filled.wants = Some(chunk);
+                    self.waits = true;
                     break;
                 }
             }

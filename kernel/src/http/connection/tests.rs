@@ -68,6 +68,27 @@ fn pages_folders_and_what_is_not_there() {
 }
 
 #[test]
+fn a_request_that_waits_for_the_disk_is_being_answered() {
+    let Some(image) = Image::make("waits") else { return };
+    for path in ["/none", "/index.html"] {
+        let cache = image.cache(4);
+        let volume = image.with(&cache, || Volume::open(&cache)).unwrap();
+        let (mut connection, mut room, mut waits) = (Connection::default(), vec![0; 1000], 0);
+        // Others have pushed the folder out of the cache.
+        (100..104).for_each(|chunk| image.read(&cache, Chunk(chunk)));
+        connection.receive(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes());
+        // The peer has ended its side by now: whoever looks must not end ours.
+        while let Some(chunk) = connection.fill(&volume, &mut room).wants {
+            assert!(connection.is_responding() && !connection.is_over(), "{path}");
+            waits += 1;
+            image.read(&cache, chunk);
+        }
+        while connection.fill(&volume, &mut room).bytes != 0 {}
+        assert!(waits > 0 && connection.is_over(), "{path}: {waits} times");
+    }
+}
+
+#[test]
 fn a_head_has_no_body() {
     let Some(image) = Image::make("head") else { return };
     for path in ["/", "/docs", "/none", "/large.bin"] {
