@@ -6,7 +6,7 @@ export XDG_RUNTIME_DIR=$PWD
 rm -f bench.img out in && truncate -s 64M bench.img || exit 2
 # A hole reads faster than a block.
 dd if=/dev/zero of=bench.img bs=1M count=64 conv=notrunc 2>/dev/null
-devices="--disk bench.img --net switch=bench-$guest --vps 1 --memory ${memory}M --report report.json"
+devices="--disk bench.img --net switch=bench-$guest --vps 1 --hv-enable apic-access --memory ${memory}M --report report.json"
 if [ "$guest" = ours ]; then
     exec ./hypervisor-host run --kernel ./kernel --cmdline "events log=warn io-bench=$n" $devices
 fi
