@@ -57,8 +57,8 @@ pub enum Job<'a> {
     Study(&'a str),
     /// Connect to VMBus, list what the host offers, disconnect.
     Vmbus,
-    /// Read and write a disk at random and send packets, so often each, between marks.
-    IoBench(u32),
+    /// Read and write disks and send packets, between marks.
+    IoBench(IoBench),
     /// Serve a disk's files over HTTP.
     Serve,
     /// Do each kind of work of the crate `workload`, so much of it, on 1, 2, 4… virtual processors.
@@ -72,6 +72,67 @@ pub struct Conformance<'a> {
     pub names: Option<&'a str>,
     /// Only those after this case.
     pub after: Option<&'a str>,
+}
+
+/// How to measure I/O.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IoBench {
+    /// Times that each piece of work is done.
+    pub operations: u32,
+    /// The ways to a device to go.
+    pub paths: IoPaths,
+    /// All work: large blocks in sequence, short and jumbo frames, and frames that come.
+    pub all: bool,
+}
+
+impl Default for IoBench {
+    fn default() -> Self {
+        Self { operations: 1, paths: IoPaths::SYNTHETIC, all: false }
+    }
+}
+
+/// A driver, as a way to a disk or a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IoPath {
+    /// A disk on VMBus.
+    Storvsc,
+    /// A card on VMBus.
+    Netvsc,
+}
+
+impl IoPath {
+    /// In the order in which they are gone.
+    pub const ALL: [Self; 2] = [Self::Storvsc, Self::Netvsc];
+
+    /// As on the command line and in events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Storvsc => "storvsc",
+            Self::Netvsc => "netvsc",
+        }
+    }
+}
+
+/// Some of [`IoPath::ALL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IoPaths(u8);
+
+impl IoPaths {
+    /// Those on VMBus.
+    pub const SYNTHETIC: Self = Self(1 << IoPath::Storvsc as u8 | 1 << IoPath::Netvsc as u8);
+
+    /// Whether it has this one.
+    pub const fn contains(self, path: IoPath) -> bool {
+        self.0 & 1 << path as u8 != 0
+    }
+
+    /// Reads names with commas between them.
+    fn parse(text: &str) -> Option<Self> {
+        text.split(',').try_fold(Self(0), |Self(paths), name| {
+            let path = IoPath::ALL.into_iter().find(|path| path.name() == name)?;
+            Some(Self(paths | 1 << path as u8))
+        })
+    }
 }
 
 /// The spin-wait study's parameters.
@@ -179,8 +240,8 @@ pub enum CmdlineError<'a> {
     },
     /// More than one job.
     TwoJobs(&'a str),
-    /// This key belongs to another job.
-    OtherJob(&'a str),
+    /// This key belongs to another job, which is named second.
+    OtherJob(&'a str, &'static str),
 }
 
 impl fmt::Display for CmdlineError<'_> {
@@ -199,7 +260,7 @@ impl fmt::Display for CmdlineError<'_> {
                 f,
                 "`{key}` is a second job; give only one of list, test, conformance, study, scaling, vmbus and serve"
             ),
-            Self::OtherJob(key) => write!(f, "`{key}` needs `conformance`; add it"),
+            Self::OtherJob(key, job) => write!(f, "`{key}` needs `{job}`; add it"),
         }
     }
 }
@@ -211,7 +272,16 @@ impl fmt::Display for CmdlineError<'_> {
 pub fn parse(line: &str) -> Result<Options<'_>, CmdlineError<'_>> {
     let mut options = Options::default();
     let (mut job, mut after) = (None, None);
+    let (mut paths, mut works) = (None, None);
     for word in line.split_ascii_whitespace() {
+        if let Some(names) = word.strip_prefix("io-paths=") {
+            paths = Some(Pair { key: "io-paths", value: Some(names) }.paths()?);
+            continue;
+        }
+        if let Some(name) = word.strip_prefix("io-works=") {
+            works = Some(Pair { key: "io-works", value: Some(name) }.works()?);
+            continue;
+        }
         if let Some(name) = word.strip_prefix("after=") {
             after = Some(Pair { key: "after", value: Some(name) }.value()?);
             continue;
@@ -225,7 +295,16 @@ pub fn parse(line: &str) -> Result<Options<'_>, CmdlineError<'_>> {
     match (&mut job, after) {
         (_, None) => {}
         (Some(Job::Conformance(cases)), Some(_)) => cases.after = after,
-        _ => return Err(CmdlineError::OtherJob("after")),
+        _ => return Err(CmdlineError::OtherJob("after", "conformance")),
+    }
+    match (&mut job, paths, works) {
+        (_, None, None) => {}
+        (Some(Job::IoBench(bench)), paths, works) => {
+            bench.paths = paths.unwrap_or(bench.paths);
+            bench.all = works.unwrap_or(bench.all);
+        }
+        (_, Some(_), _) => return Err(CmdlineError::OtherJob("io-paths", "io-bench")),
+        (_, None, Some(_)) => return Err(CmdlineError::OtherJob("io-works", "io-bench")),
     }
     options.job = job.unwrap_or(options.job);
     Ok(options)
@@ -289,8 +368,8 @@ fn parse_word<'a>(
             return Ok(Some(Job::Scaling(amount as u32)));
         }
         "io-bench" => {
-            let operations = pair.number(1, 1_000_000, "1 to 1000000")?;
-            return Ok(Some(Job::IoBench(operations as u32)));
+            let operations = pair.number(1, 1_000_000, "1 to 1000000")? as u32;
+            return Ok(Some(Job::IoBench(IoBench { operations, ..IoBench::default() })));
         }
         "study" => return Ok(Some(Job::Study(pair.locks()?))),
         _ => return Err(CmdlineError::UnknownKey(key)),
@@ -388,6 +467,21 @@ impl<'a> Pair<'a> {
         });
         let allowed = "the IPv4 address of a machine and 1 to 30 bits, such as 10.9.0.2/24";
         parsed.ok_or(self.bad(value, allowed))
+    }
+
+    fn paths(&self) -> Result<IoPaths, CmdlineError<'a>> {
+        let value = self.value()?;
+        IoPaths::parse(value)
+            .ok_or(self.bad(value, "storvsc and netvsc, with a comma between them"))
+    }
+
+    /// Whether it is all work.
+    fn works(&self) -> Result<bool, CmdlineError<'a>> {
+        match self.value()? {
+            "few" => Ok(false),
+            "all" => Ok(true),
+            value => Err(self.bad(value, "few or all")),
+        }
     }
 
     fn names(&self) -> Result<&'a str, CmdlineError<'a>> {

@@ -22,7 +22,7 @@ pub(crate) fn main(machine: &'static Machine) -> ! {
         Job::Vmbus => bus::run(machine.options.vmbus_version),
         Job::Serve => serve::run(machine.options.vmbus_version, &machine.options.serve),
         Job::Study(locks) => study::run(locks, &machine.options.study),
-        Job::IoBench(operations) => io_bench::run(operations.into(), machine.options.vmbus_version),
+        Job::IoBench(bench) => io_bench::run(bench, machine.options.vmbus_version),
         Job::Scaling(amount) => scaling::run(amount),
     };
     exit::exit(code)

@@ -48,7 +48,7 @@ fn the_conformance_matrix_is_whole_or_named_or_a_rest() {
     assert_eq!(cases("conformance=all"), (None, None));
     assert_eq!(cases("conformance=a::b,SynIC"), (Some("a::b,SynIC"), None));
     assert_eq!(cases("after=a::b conformance"), (None, Some("a::b")));
-    assert_eq!(parse("after=a::b test=all"), Err(CmdlineError::OtherJob("after")));
+    assert_eq!(parse("after=a::b test=all"), Err(CmdlineError::OtherJob("after", "conformance")));
     assert_eq!(parse("conformance after="), Err(CmdlineError::NoValue("after")));
     assert!(parse("conformance=a,,b").is_err());
     assert_eq!(parse("conformance list"), Err(CmdlineError::TwoJobs("list")));
@@ -145,7 +145,23 @@ fn jobs_exclude_one_another() {
 
 #[test]
 fn io_is_measured_so_often() {
-    assert_eq!(parse("io-bench=500").unwrap().job, Job::IoBench(500));
+    let bench = |line| match parse(line).unwrap().job {
+        Job::IoBench(bench) => bench,
+        job => panic!("{job:?}"),
+    };
+    assert_eq!(bench("io-bench=500"), IoBench { operations: 500, ..IoBench::default() });
+    let some = bench("io-paths=netvsc io-bench=5 io-works=all");
+    assert!(some.all && some.paths.contains(IoPath::Netvsc));
+    assert!(!some.paths.contains(IoPath::Storvsc));
+    for wrong in [
+        "io-paths=netvsc",
+        "io-works=all vmbus",
+        "io-bench=1 io-paths=x",
+        "io-bench=1 io-paths=",
+        "io-bench=1 io-works=most",
+    ] {
+        assert!(parse(wrong).is_err(), "{wrong}");
+    }
     assert!(parse("io-bench").is_err() && parse("io-bench=0").is_err());
     assert_eq!(parse("vmbus io-bench=1"), Err(CmdlineError::TwoJobs("io-bench")));
 }
