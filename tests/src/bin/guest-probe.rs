@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use tests::probe::{bench, disk, net};
+use tests::probe::bench::{self, blocks, frames};
+use tests::probe::{disk, net};
 
 /// Sees whether data survive a device.
 #[derive(Debug, Parser)]
@@ -22,8 +23,23 @@ enum What {
     Check { device: PathBuf, bytes: u64, seed: u64 },
     /// Read and write blocks of the first BYTES of DEVICE at random, comparing
     Random { device: PathBuf, bytes: u64, seed: u64, operations: u64, threads: u64 },
-    /// Read or write OPERATIONS blocks of DEVICE at random, DEPTH of them at a time, between marks
-    BenchBlocks { device: PathBuf, work: bench::Work, depth: u32, operations: u64 },
+    /// Read or write BYTES of DEVICE, OPERATIONS times, DEPTH of them at a time, between marks
+    BenchBlocks {
+        device: PathBuf,
+        work: blocks::Work,
+        depth: u32,
+        operations: u64,
+        #[arg(default_value_t = disk::BLOCK)]
+        bytes: usize,
+    },
+    /// Put marks around nothing
+    BenchNothing,
+    /// Send COUNT frames of BYTES from INTERFACE to an address, between marks
+    BenchSend { interface: String, to: String, bytes: usize, count: u64 },
+    /// Take COUNT frames of BYTES that come by INTERFACE, between marks
+    BenchReceive { interface: String, bytes: usize, count: u64 },
+    /// Send frames of BYTES from INTERFACE to an address until ended
+    Flood { interface: String, to: String, bytes: usize },
     /// Send so many packets of 1,500 bytes to ADDRESS, between marks
     BenchPackets { address: String, packets: u64 },
     /// Serve streams on ADDRESS until ended
@@ -47,6 +63,10 @@ fn main() -> ExitCode {
     }
 }
 
+fn elapsed(elapsed_100ns: u128) -> String {
+    format!("elapsed_100ns {elapsed_100ns}")
+}
+
 fn run(what: What) -> Result<String> {
     Ok(match what {
         What::Fill { device, bytes, seed } => {
@@ -61,12 +81,20 @@ fn run(what: What) -> Result<String> {
             let work = disk::work_at_random(&device, bytes, seed, operations, threads)?;
             format!("reads {} writes {}", work.reads, work.writes)
         }
-        What::BenchBlocks { device, work, depth, operations } => {
-            let elapsed = bench::blocks(&device, work, depth, operations)?;
-            format!("elapsed_100ns {elapsed}")
+        What::BenchBlocks { device, work, depth, operations, bytes } => {
+            elapsed(blocks::bench(&device, work, depth, operations, bytes)?)
         }
-        What::BenchPackets { address, packets } => {
-            format!("elapsed_100ns {}", bench::packets(&address, packets)?)
+        What::BenchNothing => elapsed(bench::nothing()?),
+        What::BenchPackets { address, packets } => elapsed(frames::packets(&address, packets)?),
+        What::BenchSend { interface, to, bytes, count } => {
+            elapsed(frames::send_frames(&interface, frames::parse_mac(&to)?, bytes, count)?)
+        }
+        What::BenchReceive { interface, bytes, count } => {
+            elapsed(frames::receive_frames(&interface, bytes, count)?)
+        }
+        What::Flood { interface, to, bytes } => {
+            frames::flood(&interface, frames::parse_mac(&to)?, bytes)?;
+            String::from("ended")
         }
         What::Serve { address } => {
             net::serve(&address, |address| println!("probe: serving {address}"))?;

@@ -1,81 +1,22 @@
-//! Work whose costs the host counts: the guest puts marks around it by our host's port.
-//!
-//! As good as Linux can do it: many reads at a time by the kernel's asynchronous I/O, many packets with one call.
+//! Reads and writes of a disk, past the page cache, between marks.
 
-#![expect(unsafe_code, reason = "an I/O port; system calls that libc has no functions for")]
+#![expect(unsafe_code, reason = "system calls that libc has no functions for")]
 
-use std::arch::asm;
-use std::arch::x86_64::__cpuid;
 use std::fs::{File, OpenOptions};
-use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use hv_abi::host::{
-    ENL_CPUID_BASE, ENL_CPUID_FEATURES, ENL_PORT_COUNT, ENL_PORT_MARK, ENL_SIGNATURE, HostFeatures,
-    Mark,
-};
 
-use super::disk::{Aligned, BLOCK};
-use super::pattern::mix;
+use super::Marker;
+use crate::probe::disk::Aligned;
+use crate::probe::pattern::mix;
 
-/// Bytes of a packet's payload, with which it has 1,500 bytes in all.
-const PAYLOAD: usize = 1472;
-/// Packets of one call.
-const PACKETS_AT_ONCE: usize = 64;
-
-/// Says that this moment is a mark.
-pub struct Marker {
-    port: u16,
-}
-
-impl Marker {
-    /// # Errors
-    ///
-    /// This is not a guest of our host, or may not use I/O ports.
-    pub fn find() -> Result<Self> {
-        let leaf = __cpuid(ENL_CPUID_BASE);
-        let signature = [leaf.ebx, leaf.ecx, leaf.edx].map(u32::to_le_bytes);
-        if signature.as_flattened() != ENL_SIGNATURE {
-            bail!("this is not a guest of our host");
-        }
-        let features = __cpuid(ENL_CPUID_FEATURES);
-        if !HostFeatures::from_bits_truncate(features.eax).contains(HostFeatures::MARK) {
-            bail!("the host takes no marks");
-        }
-        let base = u16::try_from(features.ebx).context("the host's ports")?;
-        // SAFETY: changes nothing but which ports this thread may use.
-        let denied = unsafe { libc::ioperm(base.into(), ENL_PORT_COUNT.into(), 1) };
-        if denied != 0 {
-            bail!("no use of I/O ports: {}", std::io::Error::last_os_error());
-        }
-        Ok(Self { port: base + ENL_PORT_MARK })
-    }
-
-    /// Puts marks around `body`; the time that it took in units of 100 ns.
-    ///
-    /// # Errors
-    ///
-    /// Those of `body`.
-    pub fn around(&self, body: impl FnOnce() -> Result<()>) -> Result<u128> {
-        self.mark(Mark::MEASURE_BEGIN);
-        let begun = Instant::now();
-        body()?;
-        let elapsed = begun.elapsed();
-        self.mark(Mark::MEASURE_END);
-        Ok(elapsed.as_nanos() / 100)
-    }
-
-    fn mark(&self, mark: Mark) {
-        // SAFETY: `find` made sure that the port is our host's; it takes a snapshot of its counters and changes nothing here.
-        unsafe {
-            asm!("out dx, eax", in("dx") self.port, in("eax") mark.0, options(nomem, nostack, preserves_flags));
-        }
-    }
-}
+/// Bytes up to which requests go to random places, and from which on they follow each other.
+const SEQUENTIAL_FROM: usize = 64 << 10;
+/// Most bytes of a request.
+const MOST_BYTES: usize = 1 << 20;
 
 /// What is done with blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -86,34 +27,42 @@ pub enum Work {
     Write,
 }
 
-/// `operations` reads or writes of blocks at random places of a device, `depth` of them at a time; the time in units of 100 ns.
+/// `operations` reads or writes of `bytes` bytes at places of a device, `depth` of them at a time; the time in units of 100 ns.
+/// Small ones go to random places, large ones follow each other.
 ///
 /// # Errors
 ///
 /// The device can't be used, or there are no marks.
-pub fn blocks(device: &Path, work: Work, depth: u32, operations: u64) -> Result<u128> {
+pub fn bench(device: &Path, work: Work, depth: u32, operations: u64, bytes: usize) -> Result<u128> {
+    if !(512..=MOST_BYTES).contains(&bytes) || !bytes.is_multiple_of(512) {
+        bail!("{bytes} is no size of a request; give 512 to {MOST_BYTES}, in whole sectors");
+    }
     let marker = Marker::find()?;
     let mut options = OpenOptions::new();
     options.read(true).write(work == Work::Write).custom_flags(libc::O_DIRECT);
     let file = options.open(device).with_context(|| format!("cannot open {}", device.display()))?;
-    let places = std::io::Seek::seek(&mut &file, std::io::SeekFrom::End(0))? / BLOCK as u64;
+    let places = std::io::Seek::seek(&mut &file, std::io::SeekFrom::End(0))? / bytes as u64;
     if places == 0 {
-        bail!("{} has no blocks", device.display());
+        bail!("{} is too small", device.display());
     }
-    let place = |operation: u64| mix(operation) % places * BLOCK as u64;
+    let place = |operation: u64| {
+        let order = if bytes >= SEQUENTIAL_FROM { operation } else { mix(operation) };
+        order % places * bytes as u64
+    };
     if depth <= 1 {
-        let mut buffer = Aligned::new(BLOCK);
+        let mut buffer = Aligned::new(bytes);
+        let buffer = &mut buffer.0[..bytes];
         return marker.around(|| {
             for operation in 0..operations {
                 match work {
-                    Work::Read => file.read_exact_at(&mut buffer.0, place(operation))?,
-                    Work::Write => file.write_all_at(&buffer.0, place(operation))?,
+                    Work::Read => file.read_exact_at(buffer, place(operation))?,
+                    Work::Write => file.write_all_at(buffer, place(operation))?,
                 }
             }
             Ok(())
         });
     }
-    let mut queue = Queue::new(depth)?;
+    let mut queue = Queue::new(depth, bytes)?;
     marker.around(|| queue.work(&file, work, operations, place))
 }
 
@@ -155,13 +104,15 @@ const IOCB_CMD_PWRITE: u16 = 1;
 /// Linux's asynchronous I/O. It lives as long as the process does.
 struct Queue {
     context: u64,
+    /// Bytes of each request.
+    bytes: usize,
     requests: Vec<Request>,
     buffers: Vec<Aligned>,
     events: Vec<Event>,
 }
 
 impl Queue {
-    fn new(depth: u32) -> Result<Self> {
+    fn new(depth: u32, bytes: usize) -> Result<Self> {
         let mut context = 0_u64;
         // SAFETY: the kernel writes the context's number, and nothing else.
         let done = unsafe { libc::syscall(libc::SYS_io_setup, depth, &raw mut context) };
@@ -171,8 +122,9 @@ impl Queue {
         let count = depth as usize;
         Ok(Self {
             context,
+            bytes,
             requests: (0..depth).map(|_| Request::default()).collect(),
-            buffers: (0..depth).map(|_| Aligned::new(BLOCK)).collect(),
+            buffers: (0..depth).map(|_| Aligned::new(bytes)).collect(),
             events: vec![Event::default(); count],
         })
     }
@@ -196,7 +148,7 @@ impl Queue {
                     opcode,
                     fd: file.as_raw_fd() as u32,
                     buffer: self.buffers[slot].0.as_mut_ptr().addr() as u64,
-                    bytes: BLOCK as u64,
+                    bytes: self.bytes as u64,
                     offset: place(begun) as i64,
                     ..Request::default()
                 };
@@ -204,7 +156,7 @@ impl Queue {
             }
             self.submit(&slots)?;
             for event in self.take()? {
-                if event.result != BLOCK as i64 {
+                if event.result != self.bytes as i64 {
                     bail!("a request ended with {}", event.result);
                 }
                 idle.push(event.data as usize);
@@ -246,40 +198,4 @@ impl Queue {
             .context("cannot wait for requests")?;
         Ok(self.events[..count].to_vec())
     }
-}
-
-/// `packets` packets of 1,500 bytes to `address`, as fast as they go; the time in units of 100 ns.
-///
-/// # Errors
-///
-/// There is no way to the address, or there are no marks.
-pub fn packets(address: &str, packets: u64) -> Result<u128> {
-    let marker = Marker::find()?;
-    let socket = UdpSocket::bind("0.0.0.0:0").context("no socket")?;
-    socket.connect(address).with_context(|| format!("no way to {address}"))?;
-    send(&socket, 64)?;
-    marker.around(|| send(&socket, packets))
-}
-
-fn send(socket: &UdpSocket, packets: u64) -> Result<()> {
-    let payload = [0x55_u8; PAYLOAD];
-    let mut piece = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: PAYLOAD };
-    // SAFETY: all zero is an empty message.
-    let empty: libc::mmsghdr = unsafe { std::mem::zeroed() };
-    let mut messages = [empty; PACKETS_AT_ONCE];
-    for message in &mut messages {
-        message.msg_hdr.msg_iov = &raw mut piece;
-        message.msg_hdr.msg_iovlen = 1;
-    }
-    let mut left = packets;
-    while left > 0 {
-        let count = left.min(PACKETS_AT_ONCE as u64) as u32;
-        // SAFETY: so many messages, all of one piece, which is only read.
-        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
-        let sent = u64::try_from(sent).ok().filter(|&sent| sent > 0);
-        left -= sent
-            .with_context(|| format!("cannot send: {}", std::io::Error::last_os_error()))?
-            .min(left);
-    }
-    Ok(())
 }

@@ -1,0 +1,121 @@
+//! Work whose costs the host counts: the guest puts marks around it.
+//!
+//! As good as Linux can do it: many reads at a time by the kernel's asynchronous I/O, many packets with one call.
+//!
+//! - [`blocks`]: reads and writes
+//! - [`frames`]: packets, and frames both ways
+
+#![expect(unsafe_code, reason = "I/O ports")]
+
+pub mod blocks;
+pub mod frames;
+
+use std::arch::asm;
+use std::arch::x86_64::__cpuid;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use hv_abi::host::{
+    ENL_CPUID_BASE, ENL_CPUID_FEATURES, ENL_PORT_COUNT, ENL_PORT_MARK, ENL_SIGNATURE, HostFeatures,
+    Mark,
+};
+
+/// Where QEMU's device `isa-debugcon` takes bytes, as `compare/lab.sh` puts it there.
+const DEBUGCON_PORT: u16 = 0xE9;
+/// What the device says to whoever reads it.
+const DEBUGCON_ANSWER: u8 = 0xE9;
+/// Time that whoever counts has to see a byte.
+const DEBUGCON_WAIT: Duration = Duration::from_millis(400);
+
+/// Says that this moment is a mark.
+pub struct Marker(Way);
+
+enum Way {
+    /// Our host's port: it counts before it goes on.
+    OurHost(u16),
+    /// A byte for somebody beside QEMU, who counts a moment later.
+    Debugcon,
+}
+
+impl Marker {
+    /// # Errors
+    ///
+    /// Nobody takes marks, or this may not use I/O ports.
+    pub fn find() -> Result<Self> {
+        let leaf = __cpuid(ENL_CPUID_BASE);
+        let signature = [leaf.ebx, leaf.ecx, leaf.edx].map(u32::to_le_bytes);
+        if signature.as_flattened() != ENL_SIGNATURE {
+            return Self::find_debugcon();
+        }
+        let features = __cpuid(ENL_CPUID_FEATURES);
+        if !HostFeatures::from_bits_truncate(features.eax).contains(HostFeatures::MARK) {
+            bail!("the host takes no marks");
+        }
+        let base = u16::try_from(features.ebx).context("the host's ports")?;
+        allow(base, ENL_PORT_COUNT)?;
+        Ok(Self(Way::OurHost(base + ENL_PORT_MARK)))
+    }
+
+    fn find_debugcon() -> Result<Self> {
+        allow(DEBUGCON_PORT, 1)?;
+        let answer: u8;
+        // SAFETY: a port without a device reads as ones; nothing else happens.
+        unsafe {
+            asm!("in al, dx", in("dx") DEBUGCON_PORT, out("al") answer, options(nomem, nostack, preserves_flags));
+        }
+        match answer {
+            DEBUGCON_ANSWER => Ok(Self(Way::Debugcon)),
+            _ => bail!("nobody takes marks here: neither our host nor a QEMU with isa-debugcon"),
+        }
+    }
+
+    /// Puts marks around `body`; the time that it took in units of 100 ns.
+    ///
+    /// # Errors
+    ///
+    /// Those of `body`.
+    pub fn around(&self, body: impl FnOnce() -> Result<()>) -> Result<u128> {
+        self.mark(Mark::MEASURE_BEGIN);
+        let begun = Instant::now();
+        body()?;
+        let elapsed = begun.elapsed();
+        self.mark(Mark::MEASURE_END);
+        Ok(elapsed.as_nanos() / 100)
+    }
+
+    fn mark(&self, mark: Mark) {
+        match self.0 {
+            Way::OurHost(port) => {
+                // SAFETY: `find` made sure that the port is our host's; it takes a snapshot of its counters and changes nothing here.
+                unsafe {
+                    asm!("out dx, eax", in("dx") port, in("eax") mark.0, options(nomem, nostack, preserves_flags));
+                }
+            }
+            Way::Debugcon => {
+                // SAFETY: `find` made sure that the port is the device's; it passes the byte on.
+                unsafe {
+                    asm!("out dx, al", in("dx") DEBUGCON_PORT, in("al") mark.0 as u8, options(nomem, nostack, preserves_flags));
+                }
+                std::thread::sleep(DEBUGCON_WAIT);
+            }
+        }
+    }
+}
+
+fn allow(port: u16, count: u16) -> Result<()> {
+    // SAFETY: changes nothing but which ports this thread may use.
+    let denied = unsafe { libc::ioperm(port.into(), count.into(), 1) };
+    if denied != 0 {
+        bail!("no use of I/O ports: {}", std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Marks around nothing: what marks cost by themselves.
+///
+/// # Errors
+///
+/// There are no marks.
+pub fn nothing() -> Result<u128> {
+    Marker::find()?.around(|| Ok(()))
+}
