@@ -17,6 +17,7 @@
 //! - [`storvsp`], [`scsi`]: disks on that bus, and the commands they take
 //! - [`ic`]: heartbeat, shutdown, time synchronisation and key-value exchange on that bus
 //! - [`nvsp`], [`rndis`]: network cards on that bus
+//! - [`tulip`]: the emulated network card, DEC's 21140A
 //! - [`host`]: what Enlighten's own host adds beside the Hyper-V interface
 //!
 //! Values that the other side supplies are newtypes with associated constants, never Rust enums:
@@ -43,6 +44,7 @@ pub mod stimer;
 pub mod storvsp;
 pub mod synic;
 pub mod tlb;
+pub mod tulip;
 pub mod vmbus;
 pub mod vp_set;
 
