@@ -18,6 +18,7 @@
 //! - [`ic`]: heartbeat, shutdown, time synchronisation and key-value exchange on that bus
 //! - [`nvsp`], [`rndis`]: network cards on that bus
 //! - [`tulip`]: the emulated network card, DEC's 21140A
+//! - [`ata`]: IDE disks and CD-ROMs, on an emulated controller beside that bus
 //! - [`host`]: what Enlighten's own host adds beside the Hyper-V interface
 //!
 //! Values that the other side supplies are newtypes with associated constants, never Rust enums:
@@ -28,6 +29,7 @@
 #![deny(missing_docs)]
 
 pub mod apic;
+pub mod ata;
 pub mod clock;
 pub mod cpuid;
 pub mod extended;

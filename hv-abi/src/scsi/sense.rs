@@ -50,11 +50,14 @@ impl AdditionalSense {
     pub const CAPACITY_DATA_HAS_CHANGED: Self = Self(0x2A09);
     pub const SAVING_PARAMETERS_NOT_SUPPORTED: Self = Self(0x3900);
     pub const MEDIUM_NOT_PRESENT: Self = Self(0x3A00);
+    pub const MEDIUM_NOT_PRESENT_TRAY_OPEN: Self = Self(0x3A02);
     pub const REPORTED_LUNS_DATA_HAS_CHANGED: Self = Self(0x3F0E);
     pub const INTERNAL_TARGET_FAILURE: Self = Self(0x4400);
     pub const COMMAND_PHASE_ERROR: Self = Self(0x4A00);
     pub const DATA_PHASE_ERROR: Self = Self(0x4B00);
+    pub const MEDIUM_REMOVAL_PREVENTED: Self = Self(0x5302);
     pub const INSUFFICIENT_RESOURCES: Self = Self(0x5503);
+    pub const ILLEGAL_MODE_FOR_THIS_TRACK: Self = Self(0x6400);
 }
 
 impl AdditionalSense {
