@@ -17,6 +17,7 @@
 //! - [`storvsp`], [`scsi`]: disks on that bus, and the commands they take
 //! - [`ic`]: heartbeat, shutdown, time synchronisation and key-value exchange on that bus
 //! - [`nvsp`], [`rndis`]: network cards on that bus
+//! - [`pci`]: the bus of emulated devices
 //! - [`tulip`]: the emulated network card, DEC's 21140A
 //! - [`ata`]: IDE disks and CD-ROMs, on an emulated controller beside that bus
 //! - [`host`]: what Enlighten's own host adds beside the Hyper-V interface
@@ -40,6 +41,7 @@ pub mod ic;
 pub mod ipi;
 pub mod msr;
 pub mod nvsp;
+pub mod pci;
 pub mod rndis;
 pub mod scsi;
 pub mod stimer;

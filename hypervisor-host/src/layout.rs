@@ -26,6 +26,36 @@ pub const VMBUS_MMIO_BYTES: u64 = 128 << 20;
 /// Interrupt of the `VMBUS` ACPI device. Linux on x86 wants one to be there and uses a vector instead.
 pub const VMBUS_IRQ: u32 = 5;
 
+/// Where regions of PCI functions lie that are memory: between RAM's end and [`VMBUS_MMIO_START`].
+pub const PCI_MMIO_START: u64 = HOLE_START;
+/// Last address of the range at [`PCI_MMIO_START`].
+pub const PCI_MMIO_LAST: u64 = VMBUS_MMIO_START - 1;
+/// Memory-mapped configuration space of PCI bus 0.
+pub const PCI_ECAM_START: u64 = VMBUS_MMIO_START + VMBUS_MMIO_BYTES;
+/// Bytes of the range at [`PCI_ECAM_START`]: one bus.
+pub const PCI_ECAM_BYTES: u64 = 1 << 20;
+/// Where regions of PCI functions lie that are I/O ports, behind those of ISA.
+pub const PCI_IO_START: u16 = 0xC000;
+/// Last port of the range at [`PCI_IO_START`].
+pub const PCI_IO_LAST: u16 = 0xFFFF;
+/// Slot of the host bridge.
+pub const PCI_HOST_BRIDGE_SLOT: u8 = 0;
+/// Slot of the ISA bridge (function 0) and the IDE controller (function 1).
+pub const PCI_PIIX4_SLOT: u8 = 1;
+/// Function of the IDE controller.
+pub const PCI_IDE_FUNCTION: u8 = 1;
+/// Slot of the first network card; the others follow.
+pub const PCI_FIRST_CARD_SLOT: u8 = 2;
+/// Interrupts that PCI slots share, by turns.
+pub const PCI_GSIS: [u8; 2] = [10, 11];
+
+/// The interrupt of a slot's interrupt pin, 1 to 4 for INTA# to INTD#. Pins of neighbouring slots are wired one further, as on
+/// PC main boards.
+pub const fn pci_gsi(slot: u8, pin: u8) -> u8 {
+    let turn = (slot as u32 + (pin as u32).saturating_sub(1)) % 2;
+    PCI_GSIS[turn as usize]
+}
+
 /// The in-kernel IOAPIC.
 pub const IOAPIC_ADDRESS: u64 = 0xFEC0_0000;
 /// APIC id that the MADT gives the IOAPIC.
