@@ -10,13 +10,13 @@ use hv_abi::vmbus::version::VmbusVersion;
 use hv_abi::vmbus::{
     VMBUS_MAX_MESSAGE_BYTES, VMBUS_MESSAGE_CONNECTION_ID, VMBUS_MESSAGE_CONNECTION_ID_4,
 };
-use vsc_drivers::task::sleep_until;
+use vsc_drivers::task::{beside, sleep_until};
 use vsc_drivers::{BusError, BusOptions, Hal, SECOND_100NS};
 use zerocopy::IntoBytes;
 
 use crate::macros::cases;
 use crate::raw::{Bare, bare, header, hostile, post, post_on, tell};
-use crate::support::{beside, check, connected, failed, options, skip};
+use crate::support::{check, connected, failed, options, skip};
 use crate::{CaseResult, Environment};
 
 /// Messages of a flood.

@@ -4,13 +4,13 @@ use alloc::format;
 
 use vsc_drivers::ic::{self, HEARTBEAT_INTERFACE, Heartbeat, Responder, TIMESYNC_INTERFACE};
 use vsc_drivers::ic::{Clock, TimeSample, Timesync};
-use vsc_drivers::task::sleep_until;
+use vsc_drivers::task::{beside, sleep_until};
 use vsc_drivers::{Hal, SECOND_100NS};
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::support::{beside, check, connected, skip};
+use crate::support::{check, connected, skip};
 use crate::{CaseResult, Environment};
 
 /// Looks again and again for some seconds whether `holds`.

@@ -10,6 +10,7 @@
 //!   with a guest that says what it should not, by [`raw`] messages
 //! - [`mod@storage`] has disks, [`network`] cards, [`integration`] the rest
 //! - [`support`] has what they share
+//! - [`soak`] uses disks and networks for as long as one likes, and is no case
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -29,6 +30,7 @@ pub mod network;
 pub mod raw;
 pub mod scsi;
 pub mod scsi_client;
+pub mod soak;
 pub mod storage;
 pub mod storvsp;
 pub mod support;

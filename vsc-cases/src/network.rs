@@ -6,10 +6,10 @@ use alloc::vec::Vec;
 
 use hv_abi::nvsp::NVSP_INTERFACE;
 use vsc_drivers::netvsc::{NetOptions, NetVsc, TransmitError, TransmitInfo};
-use vsc_drivers::task::within;
+use vsc_drivers::task::{beside, within};
 use vsc_drivers::{Hal, SECOND_100NS};
 
-use crate::support::{Connected, beside, check, connected, failed, skip};
+use crate::support::{Connected, check, connected, failed, skip};
 use crate::{CaseResult, Environment, Problem};
 
 /// An EtherType for experiments (IEEE 802, local experimental 1).

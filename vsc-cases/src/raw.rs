@@ -12,11 +12,11 @@ use hv_abi::vmbus::message::{
 use hv_abi::vmbus::packet::GpaRangeHeader;
 use hv_abi::vmbus::version::VmbusVersion;
 use hv_abi::vmbus::{VMBUS_MESSAGE_CONNECTION_ID, VMBUS_MESSAGE_TYPE};
-use vsc_drivers::task::sleep_until;
+use vsc_drivers::task::{beside, sleep_until};
 use vsc_drivers::{Hal, Offer, OpenParams, SECOND_100NS, Vmbus};
 use zerocopy::IntoBytes;
 
-use crate::support::{Connected, beside, check, connected, failed, skip};
+use crate::support::{Connected, check, connected, failed, skip};
 use crate::{CaseResult, Environment, Problem};
 
 /// How often a message is posted again that the host has no room for.

@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 
 use hv_abi::storvsp::SCSI_GUID;
 use vsc_drivers::storvsc::{Disk, DiskErrorKind, Failed, IoBuffer, StorOptions, StorVsc};
+use vsc_drivers::task::beside;
 
-use crate::support::{Connected, beside, check, connected, failed, skip};
+use crate::support::{Connected, check, connected, failed, skip};
 use crate::{CaseResult, Environment, Problem};
 
 /// Bytes that a scratch disk must have.

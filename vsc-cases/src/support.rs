@@ -3,12 +3,10 @@
 use alloc::format;
 use alloc::string::String;
 use core::fmt::Display;
-use core::future::poll_fn;
-use core::pin::pin;
-use core::task::Poll;
 
 use hv_abi::guid::Guid;
 use hv_abi::vmbus::version::VmbusVersion;
+use vsc_drivers::task::beside;
 use vsc_drivers::{BusError, BusOptions, Offer, Vmbus};
 
 use crate::{CaseResult, Environment, Problem};
@@ -39,20 +37,6 @@ pub fn options<E: Environment>(environment: &E) -> BusOptions {
         Some(version) => options.forced(version),
         None => options,
     }
-}
-
-/// Polls `background` for as long as `main` takes.
-pub async fn beside<T>(background: impl Future, main: impl Future<Output = T>) -> T {
-    let (mut background, mut main) = (pin!(background), pin!(main));
-    let mut runs = true;
-    poll_fn(|context| {
-        if let Poll::Ready(output) = main.as_mut().poll(context) {
-            return Poll::Ready(output);
-        }
-        runs = runs && background.as_mut().poll(context).is_pending();
-        Poll::Pending
-    })
-    .await
 }
 
 /// A connection that has all its offers.

@@ -5,9 +5,10 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use hv_abi::vmbus::version::VmbusVersion;
+use vsc_drivers::task::beside;
 use vsc_drivers::{BusError, BusOptions, Offer};
 
-use crate::support::{beside, check, connect, connected, failed, options, skip};
+use crate::support::{check, connect, connected, failed, options, skip};
 use crate::{CaseResult, Environment};
 
 /// The host answers with one of the versions that were asked for.

@@ -4,6 +4,7 @@
 //! drop one. **A waker's `wake_by_ref` runs in interrupt context**, so an executor's must be fit for that.
 
 mod bell;
+mod beside;
 mod block_on;
 mod both;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod tests;
 mod time;
 
 pub(crate) use bell::Bell;
+pub use beside::{all, beside};
 pub use block_on::block_on;
 pub use both::both;
 pub use time::{Elapsed, by, sleep_until, within};

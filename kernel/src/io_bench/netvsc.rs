@@ -4,10 +4,9 @@ use alloc::string::String;
 
 use hv_abi::nvsp::NVSP_INTERFACE;
 use kernel::cmdline::{IoBench, IoPath};
-use vsc_cases::support::beside;
 use vsc_drivers::SECOND_100NS;
 use vsc_drivers::netvsc::{NetOptions, NetVsc, TransmitError, TransmitInfo};
-use vsc_drivers::task::within;
+use vsc_drivers::task::{beside, within};
 
 use super::net::{self, BenchCard};
 use super::{failed, first};

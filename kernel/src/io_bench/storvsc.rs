@@ -5,8 +5,8 @@ use alloc::string::String;
 
 use hv_abi::storvsp::SCSI_GUID;
 use kernel::cmdline::{IoBench, IoPath};
-use vsc_cases::support::beside;
 use vsc_drivers::storvsc::{Disk, IoBuffer, StorOptions, StorVsc};
+use vsc_drivers::task::beside;
 
 use super::disk::{self, BenchDisk};
 use super::{failed, first};

@@ -13,7 +13,7 @@ use smoltcp::socket::tcp;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 use vsc_drivers::netvsc::smoltcp::NetDevice;
 use vsc_drivers::netvsc::{NetOptions, NetVsc, Statistics};
-use vsc_drivers::task::both;
+use vsc_drivers::task::{beside, both};
 use vsc_drivers::{BusOptions, Offer, Vmbus};
 
 const PORT: u16 = 80;
@@ -116,18 +116,6 @@ async fn start(bus: &Vmbus<InProcessHal>, offer: &Offer, channels: u16) -> NetVs
     let mut options = NetOptions::default();
     options.channels = channels;
     NetVsc::start(bus, offer.channel, options).await.expect("a card")
-}
-
-/// Both tasks for ever, and `work` until it is done.
-async fn beside<T>(tasks: impl Future, work: impl Future<Output = T>) -> T {
-    let (mut tasks, mut work) = (std::pin::pin!(tasks), std::pin::pin!(work));
-    let mut running = true;
-    std::future::poll_fn(|context| {
-        let done = work.as_mut().poll(context);
-        running = running && done.is_pending() && tasks.as_mut().poll(context).is_pending();
-        done
-    })
-    .await
 }
 
 /// Sends bytes each way; what went through the two cards.

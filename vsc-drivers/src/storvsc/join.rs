@@ -3,8 +3,10 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::future::poll_fn;
-use core::pin::{Pin, pin};
-use core::task::{Context, Poll};
+use core::pin::Pin;
+use core::task::Poll;
+
+use crate::task;
 
 /// Polls futures from `source`, at most `width` at a time, until all are ready; `each` gets what they give, in any order.
 pub(super) async fn for_each<F: Future>(
@@ -44,24 +46,15 @@ pub(super) fn task<'a>(future: impl Future<Output: Send> + Send + 'a) -> Task<'a
 }
 
 /// Polls all `others` for as long as `main` is not ready.
-pub(super) async fn beside<M: Future>(main: M, mut others: Vec<Task<'_>>) -> M::Output {
-    let mut main = pin!(main);
-    poll_fn(|context: &mut Context<'_>| {
-        let poll = main.as_mut().poll(context);
-        if poll.is_pending() {
-            others.retain_mut(|other| other.as_mut().poll(context).is_pending());
-            return Poll::Pending;
-        }
-        poll
-    })
-    .await
+pub(super) async fn beside<M: Future>(main: M, others: Vec<Task<'_>>) -> M::Output {
+    task::beside(task::all(others), main).await
 }
 
 #[cfg(test)]
 mod tests {
     use core::cell::Cell;
     use core::pin::pin;
-    use core::task::Waker;
+    use core::task::{Context, Waker};
 
     use super::*;
 

@@ -76,6 +76,42 @@ fn the_background_is_polled_until_it_is_ready() {
 }
 
 #[test]
+fn the_background_goes_on_for_as_long_as_the_main_future_and_may_end_before() {
+    let hal = FakeHost::new().hal();
+    let (ticks, ended) = (Cell::new(0), Cell::new(false));
+    let clock = async {
+        loop {
+            sleep_until(&hal, hal.now_100ns() + SECOND_100NS).await;
+            ticks.set(ticks.get() + 1);
+        }
+    };
+    let short = async { ended.set(true) };
+    let main = async {
+        sleep_until(&hal, 5 * SECOND_100NS + 1).await;
+        7
+    };
+    let background = both(clock, short);
+    assert_eq!(block_on(&hal, pending::<()>(), beside(background, main)), 7);
+    assert_eq!((ticks.get(), ended.get()), (5, true));
+}
+
+#[test]
+fn all_of_many_are_polled_until_each_is_ready() {
+    let hal = FakeHost::new().hal();
+    let order = core::cell::RefCell::new(Vec::new());
+    let wait = |seconds: u64| {
+        let (order, hal) = (&order, &hal);
+        std::boxed::Box::pin(async move {
+            sleep_until(hal, seconds * SECOND_100NS).await;
+            order.borrow_mut().push(seconds);
+        })
+    };
+    block_on(&hal, pending::<()>(), all([3, 1, 2].map(wait)));
+    assert_eq!(*order.borrow(), [1, 2, 3]);
+    block_on(&hal, pending::<()>(), all(Vec::<core::future::Ready<()>>::new()));
+}
+
+#[test]
 fn waits_may_nest() {
     let hal = FakeHost::new().hal();
     let inner = async { block_on(&hal, pending::<()>(), sleep_until(&hal, 100)) };
