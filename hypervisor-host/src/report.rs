@@ -250,6 +250,9 @@ pub struct MarkReport {
     /// What went over VMBus so far.
     #[serde(default)]
     pub vmbus: TrafficReport,
+    /// What devices counted so far, by their names; those that are 0 are left out.
+    #[serde(default)]
+    pub devices: BTreeMap<String, u64>,
 }
 
 impl Report {
@@ -349,6 +352,7 @@ mod tests {
             vps: Arc::from(vec![VpStats::default(), VpStats::default()]),
             kernel_stats: Vec::new(),
             kernel_vm_stats: None,
+            gauges: Default::default(),
             started: Instant::now(),
             marks: Mutex::new(Marks::default()),
         }

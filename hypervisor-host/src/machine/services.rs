@@ -41,7 +41,11 @@ pub(super) fn add_components(
 /// Puts network cards on the bus.
 pub(super) fn add_cards(partition: &Partition, cards: &[Arc<NetVsp>]) -> Result<(), AddError> {
     let Some(bus) = partition.vmbus() else { return Ok(()) };
-    cards.iter().try_for_each(|card| bus.add(card.clone()).map(drop))
+    for card in cards {
+        partition.gauges().add(&card.name(), card.clone());
+        bus.add(card.clone())?;
+    }
+    Ok(())
 }
 
 /// What can be asked of a machine.

@@ -54,6 +54,7 @@ use crate::layout::{COM1_IRQ, COM1_PORT, KVM_IDENTITY_MAP_ADDRESS, KVM_TSS_ADDRE
 use crate::loader::Boot;
 use crate::outcome::Ending;
 use crate::stats::VpStats;
+use crate::stats::gauges::Gauges;
 use crate::stats::kvm::KvmStats;
 use crate::vmbus::{ServerOptions, StartError, VmbusServer};
 
@@ -169,6 +170,7 @@ impl Partition {
             kernel_stats: if kernel_stats.len() == vps.len() { kernel_stats } else { Vec::new() },
             kernel_vm_stats: KvmStats::open(&vm),
             vps: stats,
+            gauges: Gauges::default(),
             started: Instant::now(),
             marks: Mutex::default(),
         });
@@ -179,6 +181,11 @@ impl Partition {
     /// The bus of synthetic devices, if the machine has one.
     pub fn vmbus(&self) -> Option<&Arc<VmbusServer>> {
         self.shared.vmbus.as_ref()
+    }
+
+    /// What devices count; the machine's snapshots have it.
+    pub fn gauges(&self) -> &Gauges {
+        &self.shared.gauges
     }
 
     /// The machine, for KVM.

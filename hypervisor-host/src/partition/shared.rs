@@ -13,6 +13,7 @@ use crate::hyperv::crash::Crashes;
 use crate::outcome::Ending;
 use crate::partition::kick::VpKicks;
 use crate::report::{AnswerReport, IdleReport, MarkReport};
+use crate::stats::gauges::Gauges;
 use crate::stats::kvm::KvmStats;
 use crate::stats::{VpStats, exits_by_reason, lock};
 use crate::vmbus::VmbusServer;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub kernel_stats: Vec<KvmStats>,
     /// The kernel's counters of the machine.
     pub kernel_vm_stats: Option<KvmStats>,
+    /// What devices count.
+    pub gauges: Gauges,
     /// When the machine started.
     pub started: Instant,
     /// Snapshots.
@@ -98,6 +101,7 @@ impl Shared {
             answers: AnswerReport::of(&self.vps),
             idle: IdleReport::of(&self.vps),
             vmbus: self.vmbus.as_ref().map(|bus| bus.traffic()).unwrap_or_default(),
+            devices: self.gauges.read(),
         }
     }
 }

@@ -170,6 +170,7 @@ mod tests {
             answers: Default::default(),
             idle: Default::default(),
             vmbus: Default::default(),
+            devices: BTreeMap::default(),
         }
     }
 

@@ -295,6 +295,7 @@ pub(super) mod tests {
             answers: Default::default(),
             idle: Default::default(),
             vmbus: Default::default(),
+            devices: BTreeMap::default(),
         };
         (0..).zip(kinds).map(mark).collect()
     }

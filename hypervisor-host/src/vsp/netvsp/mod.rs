@@ -52,6 +52,7 @@ use crate::net::backend::Backend;
 use crate::net::counters::{Counters, Counts};
 use crate::net::mac::MacAddress;
 use crate::net::options::DEFAULT_MTU;
+use crate::stats::gauges::Counted;
 use crate::stats::lock;
 use crate::vmbus::{DeviceOffer, HostChannel, ServeError, VmbusDevice};
 
@@ -180,6 +181,19 @@ impl NetVsp {
         let session = lock(&self.session).clone();
         let Some(session) = session else { return NetVspError::NoPrimary.into() };
         Worker::new(self, session, channel, None).run(channel)
+    }
+}
+
+impl Counted for NetVsp {
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.counts();
+        // The program copies each frame once: out of the guest's memory, or into its receive buffer.
+        vec![
+            ("tx_frames", counts.tx_frames),
+            ("rx_frames", counts.rx_frames),
+            ("rx_no_buffer", counts.rx_no_buffer),
+            ("copied_bytes", counts.tx_bytes + counts.rx_bytes),
+        ]
     }
 }
 
