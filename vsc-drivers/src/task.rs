@@ -11,7 +11,7 @@ mod both;
 mod tests;
 mod time;
 
-pub(crate) use bell::Bell;
+pub use bell::Bell;
 pub use beside::{all, beside};
 pub use block_on::block_on;
 pub use both::both;

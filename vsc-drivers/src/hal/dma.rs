@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
 
 use hv_abi::HV_PAGE_SIZE;
 use vmbus_ring::copy;
@@ -142,6 +143,22 @@ impl<H: Hal> DmaBuffer<H> {
         // SAFETY: `range` has checked that all bytes lie in the buffer, to which there are no references.
         unsafe { copy::load(source.as_ptr(), bytes) };
         Ok(())
+    }
+
+    /// The 32-bit word at `offset`, for what both sides read and write at once, such as who owns a descriptor. In the byte order of the
+    /// processor.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`], also if `offset` is not a multiple of 4.
+    pub fn word(&self, offset: usize) -> Result<&AtomicU32, OutOfRange> {
+        let target = self.range(offset, size_of::<AtomicU32>())?.cast::<u32>();
+        if !target.is_aligned() {
+            return Err(OutOfRange);
+        }
+        // SAFETY: `range` has checked that the word lies in the buffer, which lives as long as the reference, and which is
+        // reached by atomics and copies only.
+        Ok(unsafe { AtomicU32::from_ptr(target.as_ptr()) })
     }
 
     fn range(&self, offset: usize, bytes: usize) -> Result<NonNull<u8>, OutOfRange> {

@@ -12,7 +12,8 @@ use crate::hal::Hal;
 ///
 /// A handler only reads the list, so nothing is allocated or dropped there. Tasks change it with interrupts masked, and
 /// allocate before and drop after.
-pub(crate) struct Bell {
+#[derive(Default)]
+pub struct Bell {
     waiting: Mutex<Vec<Waiting>>,
 }
 
@@ -23,7 +24,8 @@ struct Waiting {
 }
 
 impl Bell {
-    pub(crate) const fn new() -> Self {
+    /// Nobody waits.
+    pub const fn new() -> Self {
         Self { waiting: Mutex::new(Vec::new()) }
     }
 
@@ -34,7 +36,7 @@ impl Bell {
     }
 
     /// Wakes all. Fit for interrupt handlers.
-    pub(crate) fn ring(&self, hal: &impl Hal) {
+    pub fn ring(&self, hal: &impl Hal) {
         hal.without_interrupts(|| {
             for waiting in self.waiting.lock().iter_mut() {
                 waiting.woken = true;
@@ -44,7 +46,7 @@ impl Bell {
     }
 
     /// Has `waker` woken by the next ring. Who listens looks *then* whether what it waits for is there already.
-    pub(crate) fn listen(&self, hal: &impl Hal, waker: &Waker) {
+    pub fn listen(&self, hal: &impl Hal, waker: &Waker) {
         let known = hal.without_interrupts(|| {
             let mut list = self.waiting.lock();
             let known = list.iter_mut().find(|waiting| waiting.waker.will_wake(waker));
