@@ -59,6 +59,8 @@ pub enum Job<'a> {
     Vmbus,
     /// Read and write disks and send packets, between marks.
     IoBench(IoBench),
+    /// Read, write and send at random for so many seconds, and check every byte.
+    Soak(u32),
     /// Serve a disk's files over HTTP.
     Serve,
     /// Do each kind of work of the crate `workload`, so much of it, on 1, 2, 4… virtual processors.
@@ -370,6 +372,10 @@ fn parse_word<'a>(
         "io-bench" => {
             let operations = pair.number(1, 1_000_000, "1 to 1000000")? as u32;
             return Ok(Some(Job::IoBench(IoBench { operations, ..IoBench::default() })));
+        }
+        "soak" => {
+            let seconds = pair.number(1, 86_400, "1 to 86400 (seconds)")?;
+            return Ok(Some(Job::Soak(seconds as u32)));
         }
         "study" => return Ok(Some(Job::Study(pair.locks()?))),
         _ => return Err(CmdlineError::UnknownKey(key)),

@@ -16,4 +16,5 @@ mod machine;
 mod run;
 mod scaling;
 mod serve;
+mod soak;
 mod study;

@@ -8,7 +8,7 @@ use kernel::fixed::Text;
 use crate::machine::boot::Machine;
 use crate::machine::cpu::CPU;
 use crate::machine::{apic, console, exit, hyperv, idle, ipi, memory, shootdown, vp};
-use crate::{bus, conformance, guest_tests, io_bench, scaling, serve, study};
+use crate::{bus, conformance, guest_tests, io_bench, scaling, serve, soak, study};
 
 /// Does the job and ends.
 pub(crate) fn main(machine: &'static Machine) -> ! {
@@ -23,6 +23,7 @@ pub(crate) fn main(machine: &'static Machine) -> ! {
         Job::Serve => serve::run(machine.options.vmbus_version, &machine.options.serve),
         Job::Study(locks) => study::run(locks, &machine.options.study),
         Job::IoBench(bench) => io_bench::run(bench, machine.options.vmbus_version),
+        Job::Soak(seconds) => soak::run(seconds, machine.options.vmbus_version),
         Job::Scaling(amount) => scaling::run(amount),
     };
     exit::exit(code)

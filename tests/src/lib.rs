@@ -7,6 +7,7 @@
 //! - [`foreign`]: a test kernel such as people bring, which knows nothing of ours
 //! - [`study`], [`plot`]: what `make run` and `make test` measure of spin waits
 //! - [`spin_study`]: the spin-wait study and how guests scale (`make study`)
+//! - [`soak`]: random I/O with every byte checked (`make soak`)
 //! - [`costs`]: what free locks and the clock cost on this machine (`make costs`)
 //! - [`probe`]: what runs inside a Linux guest to see whether data survive a device
 //! - [`anywhere`]: our host's command line, natively or in the lab
@@ -29,6 +30,7 @@ pub mod outcome;
 pub mod plot;
 pub mod probe;
 pub mod progress;
+pub mod soak;
 pub mod spin_study;
 pub mod study;
 pub mod suites;

@@ -167,6 +167,14 @@ fn io_is_measured_so_often() {
 }
 
 #[test]
+fn a_soak_lasts_seconds() {
+    assert_eq!(parse("soak=300 events").unwrap().job, Job::Soak(300));
+    for wrong in ["soak", "soak=0", "soak=86401", "soak=1 vmbus"] {
+        assert!(parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn an_error_says_what_failed_on_what_and_what_to_do() {
     assert_eq!(
         parse("vps=65").unwrap_err().to_string(),

@@ -9,7 +9,9 @@ use clap::{Parser, Subcommand};
 use tests::artifacts::Artifacts;
 use tests::lab::{self, Lab};
 use tests::outcome::{Case, Results, Suite};
-use tests::{anywhere, bench, conformance, costs, image, main_job, progress, spin_study, suites};
+use tests::{
+    anywhere, bench, conformance, costs, image, main_job, progress, soak, spin_study, suites,
+};
 
 /// Boots, tests and measures Enlighten.
 #[derive(Debug, Parser)]
@@ -49,6 +51,8 @@ enum Action {
     Costs,
     /// Count what reads, writes and packets cost in exits, our guest and Linux side by side
     Bench(bench::Options),
+    /// Read, write and send at random for minutes, and check every byte
+    Soak(soak::Options),
     /// Run the conformance matrix
     Conformance(conformance::Options),
     /// Run hypervisor-host wherever KVM is: here, or in the lab
@@ -122,6 +126,10 @@ fn run(action: Action) -> Result<u8> {
         Action::Bench(options) => {
             kernel_tests(&artifacts)?;
             bench::run(&artifacts, &options)
+        }
+        Action::Soak(options) => {
+            kernel_tests(&artifacts)?;
+            soak::run(&artifacts, &options)
         }
         Action::Costs => costs::run(&artifacts),
         Action::Conformance(options) => {

@@ -11,6 +11,7 @@ use crate::artifacts::Artifacts;
 use crate::lab::{Batch, BatchResult, Executor, Job, JobResult, foreign_qemu};
 use crate::outcome::{Case, Results, Suite};
 use crate::progress::Printer;
+use crate::soak;
 use crate::vmm::{Guest, Paths, QEMU_HYPERV_CPU, Vmm, counted_vps};
 
 /// Name of the kernel among a batch's files.
@@ -53,6 +54,7 @@ pub fn run(
     suites.push((linux::SUITE, linux::checks(executor, &mut batch, results)?));
     let devices = synthetic::checks(artifacts, executor, &mut batch, results)?;
     suites.push((synthetic::SUITE, devices));
+    suites.push((soak::SUITE, vec![soak::check()]));
     for check in suites.iter().flat_map(|(_, checks)| checks) {
         batch.job(check.job.clone());
     }
