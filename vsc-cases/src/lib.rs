@@ -8,6 +8,7 @@
 //!
 //! - [`vmbus`], [`channels`] and [`gpadls`] have the bus itself; [`contacts`], [`hostile_channels`] and [`hostile_gpadls`] have it
 //!   with a guest that says what it should not, by [`raw`] messages
+//! - [`scsi`] has commands past the driver, [`srb`] the requests around them, [`storvsp`] the protocol's beginning
 //! - [`mod@storage`] has disks, [`network`] cards, [`integration`] the rest
 //! - [`support`] has what they share
 //! - [`soak`] uses disks and networks for as long as one likes, and is no case
@@ -31,6 +32,7 @@ pub mod raw;
 pub mod scsi;
 pub mod scsi_client;
 pub mod soak;
+pub mod srb;
 pub mod storage;
 pub mod storvsp;
 pub mod support;

@@ -106,12 +106,8 @@ macro_rules! for_each_case {
             luns_are_reported_once_and_in_order => "SPC-4, REPORT LUNS command",
             exactly_the_luns_in_the_list_are_there => "SPC-4, REPORT LUNS command",
             a_short_list_of_luns_says_how_many_there_are => "SPC-4, REPORT LUNS command",
-            a_disk_that_is_not_there_does_nothing => "SAM-5, Logical unit not supported",
-            other_addresses_have_no_disks => "Linux, drivers/scsi/storvsc_drv.c, struct vmscsi_request",
             unknown_commands_are_refused => "SPC-4, INVALID COMMAND OPERATION CODE",
             sense_data_is_in_fixed_format => "SPC-4, Fixed format sense data",
-            sense_data_is_cut_to_its_room => "Linux, drivers/scsi/storvsc_drv.c, storvsc_on_io_completion",
-            sense_data_can_be_declined => "Linux, drivers/scsi/storvsc_drv.c, SRB_FLAGS_DISABLE_AUTOSENSE",
             request_sense_has_nothing_to_tell => "SPC-4, REQUEST SENSE command",
             naca_is_refused => "SAM-5, CONTROL byte",
             a_command_cut_short_is_refused => "SPC-4, The Command Descriptor Block (CDB)",
@@ -145,6 +141,12 @@ macro_rules! for_each_case {
             mode_select_takes_what_is_set_already => "SPC-4, MODE SELECT (6) command",
             a_disk_starts_and_stops_but_is_not_ejected => "SBC-3, START STOP UNIT command",
             the_list_of_commands_is_true => "SPC-4, REPORT SUPPORTED OPERATION CODES command",
+        ]);
+        $callback!(Storage, srb: [
+            a_disk_that_is_not_there_does_nothing => "SAM-5, Logical unit not supported",
+            other_addresses_have_no_disks => "Linux, drivers/scsi/storvsc_drv.c, struct vmscsi_request",
+            sense_data_is_cut_to_its_room => "Linux, drivers/scsi/storvsc_drv.c, storvsc_on_io_completion",
+            sense_data_can_be_declined => "Linux, drivers/scsi/storvsc_drv.c, SRB_FLAGS_DISABLE_AUTOSENSE",
             memory_that_was_not_lent_is_not_used => "Linux, drivers/scsi/storvsc_drv.c, storvsc_do_io",
             a_command_block_of_impossible_length_is_refused => "Linux, drivers/scsi/storvsc_drv.c, STORVSC_MAX_CMD_LEN",
         ]);

@@ -1,17 +1,12 @@
 //! SCSI commands past the driver: a channel of a controller on which a case says every byte itself.
 
 use alloc::format;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
 use hv_abi::HV_PAGE_SIZE;
-use hv_abi::scsi::cdb::{
-    CdbBlocks6, CdbBlocks10, CdbBlocks12, CdbBlocks16, CdbInquiry, CdbServiceActionIn16,
-};
-use hv_abi::scsi::data::ReadCapacity16;
-use hv_abi::scsi::sense::{AdditionalSense, SenseKey};
-use hv_abi::scsi::{ScsiOp, ScsiStatus, service_action_in};
+use hv_abi::scsi::ScsiStatus;
+use hv_abi::scsi::sense::SenseKey;
 use hv_abi::storvsp::{
     DataDirection, Operation, ProtocolVersion, REQUEST_COMPLETION_FLAG, SCSI_GUID,
     SENSE_BUFFER_BYTES, SrbFlags, SrbStatus, StorvspVersion, VmscsiRequest, VstorHeader,
@@ -24,36 +19,23 @@ use vsc_drivers::task::within;
 use vsc_drivers::{Channel, DmaBuffer, OpenParams, SECOND_100NS};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
+use crate::scsi::target::{Data, Outcome, ScsiDisk, Target};
 use crate::support::{check, connected, failed, skip};
 use crate::{CaseResult, Environment, Problem};
 
 /// Pages for data.
 pub const DATA_PAGES: usize = 64;
-/// Bytes of a scratch disk, at least.
-const SCRATCH_BYTES: u64 = 16 << 20;
 /// Times that a disk may have news before it does what it is asked.
 const MAX_ATTENTIONS: u32 = 16;
 /// Bytes of the longest answer.
 const ANSWER_BYTES: usize = 256;
 
-/// Which way data goes, and how many bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Data {
-    /// None.
-    None,
-    /// To the guest.
-    In(u32),
-    /// From the guest.
-    Out(u32),
-}
-
-impl Data {
-    fn direction(self) -> (DataDirection, u32, SrbFlags) {
-        match self {
-            Self::None => (DataDirection::UNKNOWN, 0, SrbFlags::empty()),
-            Self::In(bytes) => (DataDirection::READ, bytes, SrbFlags::DATA_IN),
-            Self::Out(bytes) => (DataDirection::WRITE, bytes, SrbFlags::DATA_OUT),
-        }
+/// A direction as a request has it, with its bytes and flags.
+fn direction(data: Data) -> (DataDirection, u32, SrbFlags) {
+    match data {
+        Data::None => (DataDirection::UNKNOWN, 0, SrbFlags::empty()),
+        Data::In(bytes) => (DataDirection::READ, bytes, SrbFlags::DATA_IN),
+        Data::Out(bytes) => (DataDirection::WRITE, bytes, SrbFlags::DATA_OUT),
     }
 }
 
@@ -68,16 +50,16 @@ pub struct Reply {
     pub payload: Vec<u8>,
 }
 
-/// What became of a command.
+/// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Answer {
     /// The protocol's status.
     pub status: VstorStatus,
     /// The request.
     pub request: VmscsiRequest,
 }
 
-impl Outcome {
+impl Answer {
     /// Whether it succeeded.
     pub fn is_good(&self) -> bool {
         self.status == VstorStatus::SUCCESS
@@ -91,12 +73,16 @@ impl Outcome {
         let sense = self.request.cdb_or_sense.get(..length)?;
         self.request.srb_status.has_autosense().then_some(sense)
     }
+}
 
-    /// Key and code of fixed sense data.
-    pub fn error(&self) -> Option<(SenseKey, AdditionalSense)> {
-        let sense = self.sense()?;
-        let code = u16::from_be_bytes([*sense.get(12)?, *sense.get(13)?]);
-        Some((SenseKey(sense.get(2)? & 0xF), AdditionalSense(code)))
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        Self {
+            good: answer.is_good(),
+            status: ScsiStatus(answer.request.scsi_status),
+            sense: answer.sense().map(<[u8]>::to_vec),
+            moved: answer.request.data_transfer_length,
+        }
     }
 }
 
@@ -108,12 +94,6 @@ pub struct Scsi<E: Environment> {
     pub version: StorvspVersion,
     /// Memory for data.
     pub data: DmaBuffer<E::Hal>,
-    /// The scratch disk's number.
-    pub lun: u8,
-    /// Its blocks.
-    pub blocks: u64,
-    /// Bytes of each.
-    pub block_bytes: u32,
     next: Cell<u64>,
 }
 
@@ -128,7 +108,7 @@ impl<E: Environment> Scsi<E> {
             return skip("no memory for data");
         };
         let (version, next) = (StorvspVersion::V6_2, Cell::new(1));
-        Ok(Self { channel, version, data, lun: 0, blocks: 0, block_bytes: 512, next })
+        Ok(Self { channel, version, data, next })
     }
 
     /// A new number for a packet.
@@ -216,7 +196,7 @@ impl<E: Environment> Scsi<E> {
 
     /// A request as the version has it.
     pub fn request(&self, lun: u8, cdb: &[u8], data: Data) -> VmscsiRequest {
-        let (data_in, bytes, flags) = data.direction();
+        let (data_in, bytes, flags) = direction(data);
         let mut request = VmscsiRequest::new_zeroed();
         request.length = self.version.srb_bytes() as u16;
         request.lun = lun;
@@ -269,14 +249,14 @@ impl<E: Environment> Scsi<E> {
     /// # Errors
     ///
     /// [`Problem::Fail`].
-    pub async fn outcome(&self) -> Result<(u64, Outcome), Problem> {
+    pub async fn answer(&self) -> Result<(u64, Answer), Problem> {
         let Reply { transaction, status, mut payload } = self.reply().await?;
         payload.resize(size_of::<VmscsiRequest>(), 0);
         let request = VmscsiRequest::read_from_bytes(&payload);
         let request = request.map_err(|_| Problem::Fail("a short answer".into()))?;
         let room = usize::from(request.sense_info_length) <= SENSE_BUFFER_BYTES;
         check(room, || "more sense data than room".into())?;
-        Ok((transaction, Outcome { status, request }))
+        Ok((transaction, Answer { status, request }))
     }
 
     /// Sends a request as it is, and waits for its answer.
@@ -284,149 +264,11 @@ impl<E: Environment> Scsi<E> {
     /// # Errors
     ///
     /// [`Problem::Fail`] if none comes.
-    pub async fn submit(&self, request: &VmscsiRequest, bytes: u32) -> Result<Outcome, Problem> {
+    pub async fn submit(&self, request: &VmscsiRequest, bytes: u32) -> Result<Answer, Problem> {
         let transaction = self.send(request, bytes).await?;
-        let (answered, outcome) = self.outcome().await?;
+        let (answered, answer) = self.answer().await?;
         check(answered == transaction, || "an answer to something else".into())?;
-        Ok(outcome)
-    }
-
-    /// A command to a disk.
-    ///
-    /// # Errors
-    ///
-    /// [`Problem::Fail`] if there is no answer.
-    pub async fn run_at(&self, lun: u8, cdb: &[u8], data: Data) -> Result<Outcome, Problem> {
-        self.submit(&self.request(lun, cdb, data), data.direction().1).await
-    }
-
-    /// A command to the scratch disk.
-    ///
-    /// # Errors
-    ///
-    /// As [`run_at`](Self::run_at).
-    pub async fn run(&self, cdb: &[u8], data: Data) -> Result<Outcome, Problem> {
-        self.run_at(self.lun, cdb, data).await
-    }
-
-    /// A command that must succeed; bytes that were moved.
-    ///
-    /// # Errors
-    ///
-    /// [`Problem::Fail`] if it does not.
-    pub async fn good(&self, cdb: &[u8], data: Data) -> Result<u32, Problem> {
-        let outcome = self.run(cdb, data).await?;
-        check(outcome.is_good(), || format!("{cdb:x?}: {outcome:x?}"))?;
-        Ok(outcome.request.data_transfer_length)
-    }
-
-    /// A command that gives data: what it gives.
-    ///
-    /// # Errors
-    ///
-    /// As [`good`](Self::good).
-    pub async fn get(&self, cdb: &[u8], bytes: u32) -> Result<Vec<u8>, Problem> {
-        let length = self.good(cdb, Data::In(bytes)).await?;
-        check(length <= bytes, || format!("{length} of {bytes} bytes"))?;
-        self.read(length as usize)
-    }
-
-    /// A command that must fail so.
-    ///
-    /// # Errors
-    ///
-    /// [`Problem::Fail`] if it does not.
-    pub async fn refused(
-        &self,
-        cdb: &[u8],
-        data: Data,
-        key: SenseKey,
-        code: AdditionalSense,
-    ) -> CaseResult {
-        let outcome = self.run(cdb, data).await?;
-        let is_check = outcome.request.scsi_status == ScsiStatus::CHECK_CONDITION.0;
-        check(is_check && outcome.error() == Some((key, code)), || {
-            format!("{cdb:x?}: {:x?}, {outcome:x?}", outcome.error())
-        })
-    }
-
-    /// The first bytes of the memory for data.
-    ///
-    /// # Errors
-    ///
-    /// There are not so many.
-    pub fn read(&self, bytes: usize) -> Result<Vec<u8>, Problem> {
-        let mut read = vec![0; bytes];
-        let result = self.data.read(0, &mut read);
-        result.map(|()| read).map_err(|_| Problem::Fail("more data than room".into()))
-    }
-
-    /// Fills the beginning of the memory for data.
-    ///
-    /// # Errors
-    ///
-    /// There is less.
-    pub fn write(&self, bytes: &[u8]) -> CaseResult {
-        self.data.write(0, bytes).map_err(|_| Problem::Fail("more data than room".into()))
-    }
-
-    /// Writes blocks.
-    ///
-    /// # Errors
-    ///
-    /// As [`good`](Self::good).
-    pub async fn put(&self, lba: u64, bytes: &[u8]) -> CaseResult {
-        self.write(bytes)?;
-        let blocks = bytes.len() as u32 / self.block_bytes;
-        let cdb = blocks_16(ScsiOp::WRITE_16, lba, blocks);
-        self.good(&cdb, Data::Out(bytes.len() as u32)).await.map(drop)
-    }
-
-    /// Reads blocks.
-    ///
-    /// # Errors
-    ///
-    /// As [`good`](Self::good).
-    pub async fn take(&self, lba: u64, blocks: u32) -> Result<Vec<u8>, Problem> {
-        let bytes = blocks * self.block_bytes;
-        self.write(&vec![0xEE; bytes as usize])?;
-        self.get(&blocks_16(ScsiOp::READ_16, lba, blocks), bytes).await
-    }
-
-    /// Hears all news of a disk; whether there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`Problem::Fail`] if the news have no end.
-    pub async fn hear_news(&self, lun: u8) -> Result<bool, Problem> {
-        for _ in 0..MAX_ATTENTIONS {
-            let outcome = self.run_at(lun, &[0; 6], Data::None).await?;
-            match outcome.error() {
-                Some((SenseKey::UNIT_ATTENTION, _)) => {}
-                _ => return Ok(outcome.is_good()),
-            }
-        }
-        Err(Problem::Fail("news without end".into()))
-    }
-
-    /// Finds a disk that can be written to.
-    async fn find_scratch(&mut self) -> CaseResult {
-        for lun in 0..8 {
-            if !self.hear_news(lun).await? {
-                continue;
-            }
-            self.lun = lun;
-            let answer = self.get(&read_capacity_16(32), 32).await?;
-            let Ok(capacity) = ReadCapacity16::read_from_bytes(&answer) else { continue };
-            self.block_bytes = capacity.block_bytes.get();
-            self.blocks = capacity.last_lba.get().saturating_add(1);
-            let mode = self.get(&[ScsiOp::MODE_SENSE_6.0, 8, 0x3F, 0, 64, 0], 64).await?;
-            let writable = mode.get(2).is_some_and(|flags| flags & 0x80 == 0);
-            if writable && self.blocks >= SCRATCH_BYTES / u64::from(self.block_bytes) {
-                return Ok(());
-            }
-        }
-        skip("there is no writable disk of 16 MiB")
+        Ok(answer)
     }
 
     /// Closes the channel; the host has nothing of the memory then.
@@ -438,51 +280,29 @@ impl<E: Environment> Scsi<E> {
     }
 }
 
-/// A 6-byte command on blocks.
-pub fn blocks_6(op: ScsiOp, lba: u32, blocks: u8) -> [u8; 6] {
-    let [_, high, middle, low] = lba.to_be_bytes();
-    let lba_low = u16::from_be_bytes([middle, low]).into();
-    let cdb = CdbBlocks6 { op, lba_high: high, lba_low, blocks, control: 0 };
-    zerocopy::transmute!(cdb)
-}
+impl<E: Environment> Target for Scsi<E> {
+    async fn run(&self, lun: u8, cdb: &[u8], data: Data) -> Result<Outcome, Problem> {
+        self.submit(&self.request(lun, cdb, data), direction(data).1).await.map(Outcome::from)
+    }
 
-/// A 10-byte command on blocks.
-pub fn blocks_10(op: ScsiOp, lba: u32, blocks: u16) -> [u8; 10] {
-    let (lba, blocks) = (lba.into(), blocks.into());
-    zerocopy::transmute!(CdbBlocks10 { op, flags: 0, lba, group: 0, blocks, control: 0 })
-}
+    fn read(&self, bytes: &mut [u8]) -> CaseResult {
+        self.data.read(0, bytes).map_err(|_| Problem::Fail("more data than room".into()))
+    }
 
-/// A 12-byte command on blocks.
-pub fn blocks_12(op: ScsiOp, lba: u32, blocks: u32) -> [u8; 12] {
-    let (lba, blocks) = (lba.into(), blocks.into());
-    zerocopy::transmute!(CdbBlocks12 { op, flags: 0, lba, blocks, group: 0, control: 0 })
-}
+    fn write(&self, bytes: &[u8]) -> CaseResult {
+        self.data.write(0, bytes).map_err(|_| Problem::Fail("more data than room".into()))
+    }
 
-/// A 16-byte command on blocks.
-pub fn blocks_16(op: ScsiOp, lba: u64, blocks: u32) -> [u8; 16] {
-    let (lba, blocks) = (lba.into(), blocks.into());
-    zerocopy::transmute!(CdbBlocks16 { op, flags: 0, lba, blocks, group: 0, control: 0 })
-}
-
-/// INQUIRY: a page of vital product data, or the standard data.
-pub fn inquiry(page: Option<u8>, allocation: u16) -> [u8; 6] {
-    let (flags, page_code) = page.map_or((0, 0), |page| (1, page));
-    let allocation_length = allocation.into();
-    let op = ScsiOp::INQUIRY;
-    zerocopy::transmute!(CdbInquiry { op, flags, page_code, allocation_length, control: 0 })
-}
-
-/// READ CAPACITY (16).
-pub fn read_capacity_16(allocation: u32) -> [u8; 16] {
-    let cdb = CdbServiceActionIn16 {
-        op: ScsiOp::SERVICE_ACTION_IN_16,
-        service_action: service_action_in::READ_CAPACITY_16,
-        lba: 0.into(),
-        allocation_length: allocation.into(),
-        flags: 0,
-        control: 0,
-    };
-    zerocopy::transmute!(cdb)
+    async fn is_there(&self, lun: u8) -> Result<bool, Problem> {
+        for _ in 0..MAX_ATTENTIONS {
+            let outcome = self.run(lun, &[0; 6], Data::None).await?;
+            match outcome.error() {
+                Some((SenseKey::UNIT_ATTENTION, _)) => {}
+                _ => return Ok(outcome.is_good()),
+            }
+        }
+        Err(Problem::Fail("news without end".into()))
+    }
 }
 
 /// Opens the first controller's channel with rings of so many pages, and does `body` before the protocol's beginning.
@@ -517,14 +337,13 @@ pub async fn with_fresh_channel<E: Environment>(
 pub async fn at_version<E: Environment>(
     environment: &E,
     version: StorvspVersion,
-    body: impl AsyncFnOnce(&mut Scsi<E>) -> CaseResult,
+    body: impl AsyncFnOnce(ScsiDisk<'_, Scsi<E>>) -> CaseResult,
 ) -> CaseResult {
     with_fresh_channel(environment, 16, async |scsi| {
         if !scsi.begin(version).await? {
             return skip(format!("the host does not have version {version}"));
         }
-        scsi.find_scratch().await?;
-        body(scsi).await
+        body(ScsiDisk::find(scsi).await?).await
     })
     .await
 }
@@ -536,7 +355,7 @@ pub async fn at_version<E: Environment>(
 /// As [`at_version`].
 pub async fn with_disk<E: Environment>(
     environment: &E,
-    body: impl AsyncFnOnce(&mut Scsi<E>) -> CaseResult,
+    body: impl AsyncFnOnce(ScsiDisk<'_, Scsi<E>>) -> CaseResult,
 ) -> CaseResult {
     at_version(environment, StorvspVersion::V6_2, body).await
 }
