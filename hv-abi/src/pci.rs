@@ -126,6 +126,10 @@ pub const PCI_DEVICE_SPECIFIC: u8 = 0x40;
 
 /// Bit of the header type: the device has further functions (PCI 3.0 §6.2.1).
 pub const PCI_HEADER_MULTIFUNCTION: u8 = 1 << 7;
+/// Header type of a bridge to another PCI bus (PCI 3.0 §6.2.1; *PCI-to-PCI Bridge Architecture* 1.2, §3.2).
+pub const PCI_HEADER_BRIDGE: u8 = 1;
+/// Offset of the number of the bus behind such a bridge (8 bits; *PCI-to-PCI Bridge Architecture* 1.2, §3.2).
+pub const PCI_SECONDARY_BUS: u8 = 0x19;
 /// What the vendor id of an absent function reads as (PCI 3.0 §6.1).
 pub const PCI_VENDOR_NONE: u16 = 0xFFFF;
 /// Interrupt line that says *not connected* on PCs (PCI 3.0 §6.2.4).
@@ -204,6 +208,8 @@ impl PciClass {
     pub const HOST_BRIDGE: Self = Self(0x06_00_00);
     /// ISA bridge.
     pub const ISA_BRIDGE: Self = Self(0x06_01_00);
+    /// Bridge to another PCI bus.
+    pub const PCI_BRIDGE: Self = Self(0x06_04_00);
     /// Another bridge.
     pub const OTHER_BRIDGE: Self = Self(0x06_80_00);
 

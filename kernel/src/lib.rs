@@ -25,6 +25,7 @@ pub mod http;
 pub mod matrix;
 pub mod memory_map;
 pub mod paging;
+pub mod pci;
 pub mod phys;
 pub mod rounds;
 pub mod symbols;

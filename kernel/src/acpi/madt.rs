@@ -1,6 +1,7 @@
 //! The Multiple APIC Description Table (ACPI 6.5 §5.2.12).
 
 use super::AcpiError;
+use super::interrupts::Interrupts;
 use crate::MAX_VPS;
 use crate::fixed::List;
 use crate::phys::{PhysMemory, le32, le64};
@@ -8,6 +9,8 @@ use crate::phys::{PhysMemory, le32, le64};
 /// Bytes before the first entry.
 const ENTRIES: u64 = 44;
 const LOCAL_APIC: u8 = 0;
+const IO_APIC: u8 = 1;
+const INTERRUPT_SOURCE_OVERRIDE: u8 = 2;
 const LOCAL_APIC_ADDRESS_OVERRIDE: u8 = 5;
 const LOCAL_X2APIC: u8 = 9;
 const FLAG_ENABLED: u32 = 1;
@@ -34,6 +37,8 @@ pub struct Processors {
     pub apic_address: u64,
     /// Whether there is a pair of 8259s to silence.
     pub has_8259: bool,
+    /// Where devices' interrupts arrive.
+    pub interrupts: Interrupts,
 }
 
 impl Processors {
@@ -65,6 +70,7 @@ pub(super) fn parse(
         disabled: 0,
         apic_address: le32(&head, 0).into(),
         has_8259: le32(&head, 4) & FLAG_PC_AT != 0,
+        interrupts: Interrupts::default(),
     };
     let mut offset = ENTRIES;
     while offset < length {
@@ -95,6 +101,8 @@ fn read_entry(found: &mut Processors, kind: u8, entry: &[u8]) -> Option<()> {
             let id = entry[3];
             found.add(if id == 0xFF { u32::MAX } else { id.into() }, le32(entry, 4));
         }
+        IO_APIC => found.interrupts.add_io_apic(entry.first_chunk()?),
+        INTERRUPT_SOURCE_OVERRIDE => found.interrupts.add_override(entry.first_chunk()?),
         LOCAL_X2APIC => {
             let entry = entry.first_chunk::<16>()?;
             found.add(le32(entry, 4), le32(entry, 8));

@@ -1,12 +1,14 @@
-//! ACPI tables, as far as a kernel needs them that only wants to know its processors.
+//! ACPI tables, as far as a kernel needs them that only wants to know its processors and interrupts.
 //!
 //! [`find_rsdp`] looks where firmware leaves the root pointer, [`processors`] follows it to the MADT
-//! ([`madt`]). Every length is checked against its table before it is used.
+//! ([`madt`], [`interrupts`]). Every length is checked against its table before it is used.
 
+pub mod interrupts;
 pub mod madt;
 
 use core::fmt;
 
+pub use interrupts::{Interrupts, IoApic, Signal};
 pub use madt::{Processor, Processors};
 
 use crate::phys::{OutOfReach, PhysMemory, le32, le64};

@@ -111,6 +111,67 @@ fn the_apic_address_can_be_overridden_and_unknown_entries_are_passed_over() {
     assert_eq!(found.apic_address, 0x1_FEE0_0000);
 }
 
+/// `qemu-system-x86_64 -machine pc` gives these entries (`iasl -d` of QEMU 7.2's table): the I/O APIC, the timer's interrupt on pin 2, and
+/// those of PCI's interrupts level-triggered and active high.
+const PC_INTERRUPTS: [u8; 62] = [
+    1, 12, 0, 0, 0, 0, 0xC0, 0xFE, 0, 0, 0, 0, //
+    2, 10, 0, 0, 2, 0, 0, 0, 0, 0, //
+    2, 10, 0, 5, 5, 0, 0, 0, 0x0D, 0, //
+    2, 10, 0, 9, 9, 0, 0, 0, 0x0D, 0, //
+    2, 10, 0, 10, 10, 0, 0, 0, 0x0D, 0, //
+    2, 10, 0, 11, 11, 0, 0, 0, 0x0D, 0,
+];
+
+fn interrupts(entries: &[u8]) -> Interrupts {
+    let entries = [&TWO_PROCESSORS, entries].concat();
+    parse(&memory_with(&madt(&entries))).unwrap().interrupts
+}
+
+#[test]
+fn a_pcs_interrupts_are_where_its_table_says() {
+    let found = interrupts(&PC_INTERRUPTS);
+    let high = Signal { level: true, active_low: false };
+    assert_eq!(found.pin(0, Signal::ISA), (2, Signal::ISA));
+    assert_eq!(found.pin(14, Signal::ISA), (14, Signal::ISA));
+    assert_eq!(found.pin(11, Signal::PCI), (11, high));
+    assert_eq!(found.pin(7, Signal::PCI), (7, Signal::PCI));
+    let only = IoApic { address: 0xFEC0_0000, first_gsi: 0 };
+    assert_eq!(found.io_apic(14), Some((only, 14)));
+}
+
+#[test]
+fn polarity_and_trigger_are_each_as_the_entry_says_or_as_the_bus_has_it() {
+    let signal =
+        |flags: u8| interrupts(&[2, 10, 0, 3, 20, 0, 0, 0, flags, 0]).pin(3, Signal::PCI).1;
+    assert_eq!(signal(0b0000), Signal::PCI);
+    assert_eq!(signal(0b0101), Signal::ISA);
+    assert_eq!(signal(0b1111), Signal::PCI);
+    assert_eq!(signal(0b0001), Signal { level: true, active_low: false });
+    assert_eq!(signal(0b0100), Signal { level: false, active_low: true });
+    assert_eq!(signal(0b1010), Signal::PCI, "reserved values mean nothing");
+}
+
+#[test]
+fn a_pin_belongs_to_the_io_apic_that_begins_next_below_it() {
+    let entries = [1, 12, 1, 0, 0, 0, 0xC1, 0xFE, 24, 0, 0, 0];
+    let found = interrupts(&entries);
+    assert_eq!(found.io_apic(23), None);
+    let second = IoApic { address: 0xFEC1_0000, first_gsi: 24 };
+    assert_eq!(found.io_apic(30), Some((second, 6)));
+    assert_eq!(interrupts(&[]).io_apic(0), None);
+}
+
+#[test]
+fn more_interrupt_entries_than_there_is_room_for_and_those_of_other_buses_do_no_harm() {
+    let many: Vec<u8> = (0..60).flat_map(|n| [2, 10, 0, n, n, 0, 0, 0, 0, 0]).collect();
+    assert_eq!(interrupts(&many).overrides.len(), 16);
+    let many: Vec<u8> = (0..20).flat_map(|n| [1, 12, n, 0, 0, 0, n, 0xFE, n, 0, 0, 0]).collect();
+    assert_eq!(interrupts(&many).io_apics.len(), 8);
+    assert_eq!(interrupts(&[2, 10, 1, 3, 20, 0, 0, 0, 0, 0]).pin(3, Signal::ISA).0, 3);
+    let twice = [2, 10, 0, 3, 20, 0, 0, 0, 0, 0, 2, 10, 0, 3, 21, 0, 0, 0, 0, 0];
+    assert_eq!(interrupts(&twice).pin(3, Signal::ISA).0, 20);
+}
+
 #[test]
 fn entries_that_lie_about_their_length_are_refused() {
     for entries in [
@@ -120,6 +181,8 @@ fn entries_that_lie_about_their_length_are_refused() {
         &[0, 7, 0, 0, 1, 0, 0],
         &[0],
         &[9, 8, 0, 0, 1, 0, 0, 0],
+        &[1, 11, 0, 0, 0, 0, 0xC0, 0xFE, 0, 0, 0],
+        &[2, 9, 0, 0, 2, 0, 0, 0, 0],
     ] {
         let result = parse(&memory_with(&madt(entries)));
         assert_eq!(result.unwrap_err(), AcpiError::BadLength(*b"APIC"), "{entries:?}");

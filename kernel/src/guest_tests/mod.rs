@@ -11,6 +11,7 @@ mod clock;
 pub(crate) mod each_vp;
 mod frames_and_heap;
 mod interrupts;
+mod pci;
 mod protection;
 mod queue_locks;
 mod remap;
