@@ -63,6 +63,8 @@ pub enum Job<'a> {
     Soak(u32),
     /// Serve a disk's files over HTTP.
     Serve,
+    /// Send bytes to the echo server at this IPv4 address and back, by the first DEC 21140A.
+    Tulip([u8; 4]),
     /// Do each kind of work of the crate `workload`, so much of it, on 1, 2, 4… virtual processors.
     Scaling(u32),
 }
@@ -260,7 +262,7 @@ impl fmt::Display for CmdlineError<'_> {
             }
             Self::TwoJobs(key) => write!(
                 f,
-                "`{key}` is a second job; give only one of list, test, conformance, study, scaling, vmbus and serve"
+                "`{key}` is a second job; give only one of list, test, conformance, study, scaling, vmbus, serve and tulip"
             ),
             Self::OtherJob(key, job) => write!(f, "`{key}` needs `{job}`; add it"),
         }
@@ -355,6 +357,7 @@ fn parse_word<'a>(
         "serve-requests" => {
             options.serve.requests = pair.number(0, 1_000_000_000, "0 to 1000000000")? as u32;
         }
+        "tulip" => return Ok(Some(Job::Tulip(pair.address()?))),
         "vmbus-version" => options.vmbus_version = Some(pair.version()?),
         "case-limit" => options.case_limit = pair.number(1, 3600, "1 to 3600")? as u32,
         "conformance" if value.is_none() => {

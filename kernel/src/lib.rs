@@ -33,6 +33,7 @@ pub mod tally;
 #[cfg(test)]
 mod testing;
 pub mod timer_wheel;
+pub mod tulip;
 
 /// Most virtual processors that the kernel runs.
 pub const MAX_VPS: usize = 64;

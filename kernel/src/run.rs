@@ -8,7 +8,7 @@ use kernel::fixed::Text;
 use crate::machine::boot::Machine;
 use crate::machine::cpu::CPU;
 use crate::machine::{apic, console, exit, hyperv, idle, ipi, memory, shootdown, vp};
-use crate::{bus, conformance, guest_tests, io_bench, scaling, serve, soak, study};
+use crate::{bus, conformance, echo, guest_tests, io_bench, scaling, serve, soak, study};
 
 /// Does the job and ends.
 pub(crate) fn main(machine: &'static Machine) -> ! {
@@ -21,6 +21,7 @@ pub(crate) fn main(machine: &'static Machine) -> ! {
         Job::Conformance(cases) => conformance::run(&cases, machine.options.case_limit),
         Job::Vmbus => bus::run(machine.options.vmbus_version),
         Job::Serve => serve::run(machine.options.vmbus_version, &machine.options.serve),
+        Job::Tulip(server) => echo::run(server, &machine.options.serve),
         Job::Study(locks) => study::run(locks, &machine.options.study),
         Job::IoBench(bench) => io_bench::run(bench, machine.options.vmbus_version),
         Job::Soak(seconds) => soak::run(seconds, machine.options.vmbus_version),

@@ -189,6 +189,15 @@ fn a_version_of_vmbus_is_two_numbers() {
 }
 
 #[test]
+fn an_echo_server_has_an_address() {
+    let options = parse("tulip=10.0.2.100 ip=10.0.2.15/24").unwrap();
+    assert_eq!(options.job, Job::Tulip([10, 0, 2, 100]));
+    assert_eq!((options.serve.address, options.serve.prefix), ([10, 0, 2, 15], 24));
+    assert_eq!(parse("tulip"), Err(CmdlineError::NoValue("tulip")));
+    assert!(matches!(parse("tulip=here"), Err(CmdlineError::BadValue { key: "tulip", .. })));
+}
+
+#[test]
 fn a_server_has_an_address_a_router_and_an_end() {
     let options = parse("serve ip=192.168.7.20/16 gateway=192.168.0.1 serve-requests=5").unwrap();
     let expected = ServeOptions {

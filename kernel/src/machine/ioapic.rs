@@ -8,7 +8,6 @@
 //! pin: all their handlers are called.
 
 #![expect(unsafe_code, reason = "device registers, and functions kept as pointers")]
-#![expect(dead_code, reason = "the first driver that has an interrupt takes this line away")]
 
 use core::fmt;
 use core::ptr::NonNull;

@@ -32,6 +32,7 @@ pub(crate) mod symbols;
 pub(crate) mod synic;
 pub(crate) mod timer;
 mod trampoline;
+pub(crate) mod tulip;
 pub(crate) mod vmbus;
 pub(crate) mod vp;
 pub(crate) mod watchdog;

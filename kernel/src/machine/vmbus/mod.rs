@@ -36,6 +36,7 @@ const NEEDED: Privileges = Privileges::HYPERCALL
 /// Whoever takes part in interrupts only reads it.
 static BUS: RwLock<Option<Bus>> = RwLock::new(None);
 static HAL: Once<KernelHal> = Once::new();
+static PLAIN_HAL: Once<KernelHal> = Once::new();
 
 /// What the drivers need of this kernel, or why there can be no bus. Connects the bus's source on all processors, the first
 /// time on the boot processor.
@@ -57,6 +58,11 @@ pub(crate) fn hal() -> Result<KernelHal, &'static str> {
         }
     });
     Ok(hal)
+}
+
+/// What drivers of other devices need of this kernel, which is the same without a bus.
+pub(crate) fn hal_without_bus() -> KernelHal {
+    *PLAIN_HAL.call_once(KernelHal::new)
 }
 
 /// A new bus, which gets the interrupts from now on. It is connected to the host by [`Vmbus::connect`].
