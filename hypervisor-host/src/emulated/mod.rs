@@ -6,6 +6,7 @@
 pub mod cmos;
 pub mod enl_ports;
 pub mod exit;
+pub mod ide;
 pub mod pci;
 pub mod power;
 pub mod testdev;

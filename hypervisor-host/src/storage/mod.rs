@@ -20,7 +20,7 @@ pub mod options;
 pub mod overlay;
 pub mod request;
 pub mod scsi;
-mod syscalls;
+pub(crate) mod syscalls;
 #[cfg(test)]
 pub(crate) mod test_folder;
 pub mod unit;
