@@ -55,6 +55,8 @@ pub enum Job<'a> {
     /// Run the spin-wait study with each lock of a comma-separated list, each with `@` and a number of virtual
     /// processors if it is not to be [`StudyOptions::vps`]; [`entries`] takes it apart.
     Study(&'a str),
+    /// List the drives on the IDE controller, and try them.
+    Ide,
     /// Connect to VMBus, list what the host offers, disconnect.
     Vmbus,
     /// Read and write disks and send packets, between marks.
@@ -102,17 +104,23 @@ pub enum IoPath {
     Storvsc,
     /// A card on VMBus.
     Netvsc,
+    /// A disk on an IDE controller, by the data register, with blocks of up to 16 sectors.
+    IdePio,
+    /// A disk on an IDE controller, by the bus master.
+    IdeDma,
 }
 
 impl IoPath {
     /// In the order in which they are gone.
-    pub const ALL: [Self; 2] = [Self::Storvsc, Self::Netvsc];
+    pub const ALL: [Self; 4] = [Self::Storvsc, Self::Netvsc, Self::IdePio, Self::IdeDma];
 
     /// As on the command line and in events.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Storvsc => "storvsc",
             Self::Netvsc => "netvsc",
+            Self::IdePio => "ide-pio",
+            Self::IdeDma => "ide-dma",
         }
     }
 }
@@ -322,7 +330,7 @@ fn parse_word<'a>(
         Some((key, value)) => (key, Some(value)),
         None => (word, None),
     };
-    if let "events" | "list" | "testdev" | "panic" | "vmbus" | "serve" = key {
+    if let "events" | "list" | "testdev" | "panic" | "vmbus" | "ide" | "serve" = key {
         if value.is_some() {
             return Err(CmdlineError::NeedlessValue(key));
         }
@@ -332,6 +340,7 @@ fn parse_word<'a>(
             "list" => Some(Job::List),
             "panic" => Some(Job::Panic),
             "vmbus" => Some(Job::Vmbus),
+            "ide" => Some(Job::Ide),
             "serve" => Some(Job::Serve),
             _ => None,
         });
@@ -480,8 +489,9 @@ impl<'a> Pair<'a> {
 
     fn paths(&self) -> Result<IoPaths, CmdlineError<'a>> {
         let value = self.value()?;
-        IoPaths::parse(value)
-            .ok_or(self.bad(value, "storvsc and netvsc, with a comma between them"))
+        IoPaths::parse(value).ok_or(
+            self.bad(value, "storvsc, netvsc, ide-pio and ide-dma, with commas between them"),
+        )
     }
 
     /// Whether it is all work.

@@ -22,12 +22,14 @@ pub mod fixed;
 pub mod frames;
 pub mod histogram;
 pub mod http;
+pub mod ide;
 pub mod matrix;
 pub mod memory_map;
 pub mod paging;
 pub mod pci;
 pub mod phys;
 pub mod rounds;
+pub mod signal;
 pub mod symbols;
 pub mod tally;
 #[cfg(test)]

@@ -10,6 +10,7 @@ extern crate alloc;
 
 mod bus;
 mod conformance;
+mod drives;
 mod echo;
 mod guest_tests;
 mod io_bench;

@@ -8,7 +8,7 @@ use kernel::fixed::Text;
 use crate::machine::boot::Machine;
 use crate::machine::cpu::CPU;
 use crate::machine::{apic, console, exit, hyperv, idle, ipi, memory, shootdown, vp};
-use crate::{bus, conformance, echo, guest_tests, io_bench, scaling, serve, soak, study};
+use crate::{bus, conformance, drives, echo, guest_tests, io_bench, scaling, serve, soak, study};
 
 /// Does the job and ends.
 pub(crate) fn main(machine: &'static Machine) -> ! {
@@ -20,6 +20,7 @@ pub(crate) fn main(machine: &'static Machine) -> ! {
         Job::Tests(names) => guest_tests::run(names),
         Job::Conformance(cases) => conformance::run(&cases, machine.options.case_limit),
         Job::Vmbus => bus::run(machine.options.vmbus_version),
+        Job::Ide => drives::run(),
         Job::Serve => serve::run(machine.options.vmbus_version, &machine.options.serve),
         Job::Tulip(server) => echo::run(server, &machine.options.serve),
         Job::Study(locks) => study::run(locks, &machine.options.study),

@@ -187,7 +187,7 @@ fn run_each(tests: impl Iterator<Item = &'static Test>) -> u8 {
     if failed == 0 { exit::SUCCESS } else { exit::FAILURE }
 }
 
-fn report(name: &str, result: &str, reason: Option<&str>) {
+pub(crate) fn report(name: &str, result: &str, reason: Option<&str>) {
     match reason {
         None => log::info!("{result} {name}"),
         Some(reason) => log::info!("{result} {name}: {reason}"),

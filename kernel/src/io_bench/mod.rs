@@ -1,9 +1,10 @@
 //! The job `io-bench`: disk and network work between marks, so that the host can tell what each piece of it costs.
 //!
 //! - [`disk`], [`net`]: the work, for anything that has blocks or frames
-//! - [`storvsc`], [`netvsc`]: ways to a disk and to a network
+//! - [`storvsc`], [`netvsc`], [`ide`]: ways to a disk and to a network
 
 mod disk;
+mod ide;
 mod net;
 mod netvsc;
 mod storvsc;
@@ -11,6 +12,7 @@ mod storvsc;
 use alloc::format;
 use alloc::string::String;
 use core::fmt::Display;
+use core::future::pending;
 
 use hv_abi::guid::Guid;
 use hv_abi::host::Mark;
@@ -29,6 +31,8 @@ pub(crate) fn run(bench: IoBench, version: Option<(u16, u16)>) -> u8 {
         }
         let done = match path {
             IoPath::Storvsc | IoPath::Netvsc => synthetic(path, bench, version),
+            IoPath::IdePio => emulated(path, ide::run::<ide::ByPio>(bench)),
+            IoPath::IdeDma => emulated(path, ide::run::<ide::ByDma>(bench)),
         };
         if let Err(code) = done {
             return code;
@@ -46,10 +50,16 @@ fn synthetic(path: IoPath, bench: IoBench, version: Option<(u16, u16)>) -> Resul
         match path {
             IoPath::Storvsc => storvsc::run(&bus, bench).await?,
             IoPath::Netvsc => netvsc::run(&bus, bench).await?,
+            IoPath::IdePio | IoPath::IdeDma => {}
         }
         bus.unload().await.map_err(failed("unload"))
     };
     told(path, tasks::block_on(bus.run(), work))
+}
+
+/// A device without a bus.
+fn emulated(path: IoPath, work: impl Future<Output = Result<(), String>>) -> Result<(), u8> {
+    told(path, tasks::block_on(pending::<()>(), work))
 }
 
 /// Tells what went wrong.

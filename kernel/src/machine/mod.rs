@@ -13,6 +13,7 @@ pub(crate) mod exit;
 pub(crate) mod fault;
 pub(crate) mod heap;
 pub(crate) mod hyperv;
+pub(crate) mod ide;
 pub(crate) mod idle;
 pub(crate) mod interrupts;
 pub(crate) mod ioapic;
