@@ -108,11 +108,14 @@ pub enum IoPath {
     IdePio,
     /// A disk on an IDE controller, by the bus master.
     IdeDma,
+    /// A DEC 21140A on PCI.
+    Tulip,
 }
 
 impl IoPath {
     /// In the order in which they are gone.
-    pub const ALL: [Self; 4] = [Self::Storvsc, Self::Netvsc, Self::IdePio, Self::IdeDma];
+    pub const ALL: [Self; 5] =
+        [Self::Storvsc, Self::Netvsc, Self::IdePio, Self::IdeDma, Self::Tulip];
 
     /// As on the command line and in events.
     pub const fn name(self) -> &'static str {
@@ -121,6 +124,7 @@ impl IoPath {
             Self::Netvsc => "netvsc",
             Self::IdePio => "ide-pio",
             Self::IdeDma => "ide-dma",
+            Self::Tulip => "tulip",
         }
     }
 }
@@ -489,9 +493,8 @@ impl<'a> Pair<'a> {
 
     fn paths(&self) -> Result<IoPaths, CmdlineError<'a>> {
         let value = self.value()?;
-        IoPaths::parse(value).ok_or(
-            self.bad(value, "storvsc, netvsc, ide-pio and ide-dma, with commas between them"),
-        )
+        let allowed = "storvsc, netvsc, ide-pio, ide-dma and tulip, with commas between them";
+        IoPaths::parse(value).ok_or(self.bad(value, allowed))
     }
 
     /// Whether it is all work.

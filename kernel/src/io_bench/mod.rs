@@ -1,13 +1,14 @@
 //! The job `io-bench`: disk and network work between marks, so that the host can tell what each piece of it costs.
 //!
 //! - [`disk`], [`net`]: the work, for anything that has blocks or frames
-//! - [`storvsc`], [`netvsc`], [`ide`]: ways to a disk and to a network
+//! - [`storvsc`], [`netvsc`], [`ide`], [`tulip`]: ways to a disk and to a network
 
 mod disk;
 mod ide;
 mod net;
 mod netvsc;
 mod storvsc;
+mod tulip;
 
 use alloc::format;
 use alloc::string::String;
@@ -33,6 +34,7 @@ pub(crate) fn run(bench: IoBench, version: Option<(u16, u16)>) -> u8 {
             IoPath::Storvsc | IoPath::Netvsc => synthetic(path, bench, version),
             IoPath::IdePio => emulated(path, ide::run::<ide::ByPio>(bench)),
             IoPath::IdeDma => emulated(path, ide::run::<ide::ByDma>(bench)),
+            IoPath::Tulip => emulated(path, tulip::run(bench)),
         };
         if let Err(code) = done {
             return code;
@@ -50,7 +52,7 @@ fn synthetic(path: IoPath, bench: IoBench, version: Option<(u16, u16)>) -> Resul
         match path {
             IoPath::Storvsc => storvsc::run(&bus, bench).await?,
             IoPath::Netvsc => netvsc::run(&bus, bench).await?,
-            IoPath::IdePio | IoPath::IdeDma => {}
+            IoPath::IdePio | IoPath::IdeDma | IoPath::Tulip => {}
         }
         bus.unload().await.map_err(failed("unload"))
     };

@@ -21,6 +21,11 @@ pub(crate) type Card = Tulip<PortRegisters<Ports>, KernelHal>;
 /// The card that gets the interrupts. Whoever takes part in interrupts only reads it.
 static CARD: RwLock<Option<Card>> = RwLock::new(None);
 
+/// Whether the machine has a card.
+pub(crate) fn is_there() -> bool {
+    find().is_some()
+}
+
 /// The first card, and what it is.
 fn find() -> Option<(PciDevice, Chip)> {
     pci::scan(&Ports).into_iter().find_map(|device| match (device.id.vendor, device.id.device) {

@@ -1,7 +1,7 @@
 //! The suites of `make test`.
 //!
 //! - [`cargo`]: what runs without a virtual machine
-//! - [`tcg`]: the kernel on QEMU's software processor
+//! - [`tcg`]: the kernel on QEMU's software processor; [`tulip`]: its driver of a network card there
 //! - [`kvm`]: our host, QEMU and stock Linux on KVM, natively or in the lab
 //! - [`host`], [`host_tests`], [`linux`], [`synthetic`], [`foreign`]: parts of it; [`images`]: guests that go wrong on purpose
 //! - [`trial`]: one start of a guest and its results
@@ -16,6 +16,7 @@ pub mod linux;
 pub mod synthetic;
 pub mod tcg;
 pub mod trial;
+pub mod tulip;
 
 use crate::lab::JobResult;
 use crate::outcome::{Results, Suite};

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::trial::Trial;
-use super::{add_trial_results, all_tests, foreign};
+use super::{add_trial_results, all_tests, foreign, tulip};
 use crate::artifacts::Artifacts;
 use crate::lab::Batch;
 use crate::lab::executor::Native;
@@ -12,7 +12,7 @@ use crate::progress::Printer;
 use crate::vmm::{Guest, Paths, Vmm, counted_vps};
 
 /// Name of the kernel among a batch's files.
-const KERNEL: &str = "kernel";
+pub const KERNEL: &str = "kernel";
 /// Each machine, with a processor without x2APIC and one with it, and with few and many processors.
 const MACHINES: &[(&str, &str, u32, u32)] = &[
     ("pc", "qemu64", 1, 16),
@@ -36,6 +36,9 @@ pub fn run(artifacts: &Artifacts, tests: &[String], results: &mut Results) -> Re
     for check in &foreign {
         batch.job(check.job.clone());
     }
+    let card = tulip::on_tcg(&paths);
+    batch.job(card.job.clone());
+
     let mut printer = Printer::new(batch.jobs.len(), false);
     let done = Native::default().run_batch(&batch, &mut |news| match news {
         // It runs natively, but not on KVM.
@@ -43,9 +46,12 @@ pub fn run(artifacts: &Artifacts, tests: &[String], results: &mut Results) -> Re
         news => printer.show(news),
     })?;
     add_trial_results(results, &trials, &done.jobs);
-    let jobs = done.jobs.iter().skip(trials.len());
-    let cases = foreign.iter().zip(jobs).flat_map(|(check, job)| (check.judge)(job)).collect();
+    let mut jobs = done.jobs.iter().skip(trials.len());
+    let cases =
+        foreign.iter().zip(jobs.by_ref()).flat_map(|(check, job)| (check.judge)(job)).collect();
     results.add(Suite { name: "a foreign test kernel on QEMU TCG".into(), cases });
+    let cases = jobs.next().map(|job| (card.judge)(job)).unwrap_or_default();
+    results.add(Suite { name: "our driver on QEMU's DEC 21143".into(), cases });
     Ok(())
 }
 
