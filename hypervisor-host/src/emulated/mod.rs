@@ -10,6 +10,7 @@ pub mod ide;
 pub mod pci;
 pub mod power;
 pub mod testdev;
+pub mod tulip;
 pub mod uart;
 
 use std::io::{self, Write};
