@@ -55,6 +55,15 @@ pub enum Event {
         /// The panic's message.
         message: String,
     },
+    /// There is a drive on the IDE controller.
+    Drive {
+        /// `disk` or `cd-rom`.
+        kind: String,
+        /// Its model's name.
+        model: String,
+        /// Sectors of a disk.
+        sectors: u64,
+    },
     /// The guest is about to end.
     End {
         /// Its exit code.

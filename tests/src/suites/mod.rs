@@ -1,7 +1,7 @@
 //! The suites of `make test`.
 //!
 //! - [`cargo`]: what runs without a virtual machine
-//! - [`tcg`]: the kernel on QEMU's software processor; [`tulip`]: its driver of a network card there
+//! - [`tcg`]: the kernel on QEMU's software processor; [`ide`], [`tulip`]: its drivers of disks and of a network card there
 //! - [`kvm`]: our host, QEMU and stock Linux on KVM, natively or in the lab
 //! - [`host`], [`host_tests`], [`linux`], [`synthetic`], [`foreign`]: parts of it; [`images`]: guests that go wrong on purpose
 //! - [`trial`]: one start of a guest and its results
@@ -10,6 +10,7 @@ pub mod cargo;
 pub mod foreign;
 pub mod host;
 pub mod host_tests;
+pub mod ide;
 pub mod images;
 pub mod kvm;
 pub mod linux;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::trial::Trial;
-use super::{add_trial_results, all_tests, foreign, tulip};
+use super::{add_trial_results, all_tests, foreign, ide, tulip};
 use crate::artifacts::Artifacts;
 use crate::lab::Batch;
 use crate::lab::executor::Native;
@@ -33,7 +33,8 @@ pub fn run(artifacts: &Artifacts, tests: &[String], results: &mut Results) -> Re
         batch.job(trial.job(&paths));
     }
     let foreign = foreign::on_tcg(artifacts, &mut batch, &paths.qemu)?;
-    for check in &foreign {
+    let ide = ide::on_tcg(artifacts, &mut batch, &paths, KERNEL)?;
+    for check in foreign.iter().chain(&ide) {
         batch.job(check.job.clone());
     }
     let card = tulip::on_tcg(&paths);
@@ -50,6 +51,8 @@ pub fn run(artifacts: &Artifacts, tests: &[String], results: &mut Results) -> Re
     let cases =
         foreign.iter().zip(jobs.by_ref()).flat_map(|(check, job)| (check.judge)(job)).collect();
     results.add(Suite { name: "a foreign test kernel on QEMU TCG".into(), cases });
+    let cases = ide.iter().zip(jobs.by_ref()).flat_map(|(check, job)| (check.judge)(job)).collect();
+    results.add(Suite { name: "our driver on QEMU's IDE controllers".into(), cases });
     let cases = jobs.next().map(|job| (card.judge)(job)).unwrap_or_default();
     results.add(Suite { name: "our driver on QEMU's DEC 21143".into(), cases });
     Ok(())
