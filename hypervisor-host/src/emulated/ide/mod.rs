@@ -245,6 +245,24 @@ impl PciFunction for IdeController {
         });
     }
 
+    fn read_repeated(&mut self, place: Place, offset: u32, width: usize, data: &mut [u8]) {
+        match self.block(place) {
+            Some((station, Block::Command)) if offset == u32::from(reg::DATA) => {
+                station.access(|channel| channel.read_data(data));
+            }
+            _ => data.chunks_mut(width.max(1)).for_each(|it| self.read(place, offset, it)),
+        }
+    }
+
+    fn write_repeated(&mut self, place: Place, offset: u32, width: usize, data: &[u8]) {
+        match self.block(place) {
+            Some((station, Block::Command)) if offset == u32::from(reg::DATA) => {
+                station.access(|channel| channel.write_data(data));
+            }
+            _ => data.chunks(width.max(1)).for_each(|it| self.write(place, offset, it)),
+        }
+    }
+
     fn legacy_ports(&self) -> &'static [PortRange] {
         let on = |register| self.config.u16(register) & IDETIM_DECODE != 0;
         let [primary, secondary] = [on(IDETIM_PRIMARY), on(IDETIM_SECONDARY)].map(usize::from);

@@ -134,6 +134,45 @@ impl PciBus {
         self.write(|routes| routes.port(port), data)
     }
 
+    /// As [`PciBus::read_port`], for a string instruction whose elements have `width` bytes each: the function is locked once.
+    pub fn read_port_repeated(&self, port: u16, width: usize, data: &mut [u8]) -> bool {
+        data.fill(0xFF);
+        let Some((function, target)) = self.target(|routes| routes.port(port)) else {
+            return false;
+        };
+        let mut device = lock(&function.device);
+        if width <= target.room {
+            device.read_repeated(target.place, target.offset, width, data);
+            return true;
+        }
+        for element in data.chunks_mut(width.max(1)) {
+            let count = element.len().min(target.room);
+            if let Some(element) = element.get_mut(..count) {
+                device.read(target.place, target.offset, element);
+            }
+        }
+        true
+    }
+
+    /// As [`PciBus::write_port`], for a string instruction.
+    pub fn write_port_repeated(&self, port: u16, width: usize, data: &[u8]) -> bool {
+        let Some((function, target)) = self.target(|routes| routes.port(port)) else {
+            return false;
+        };
+        let mut device = lock(&function.device);
+        if width <= target.room {
+            device.write_repeated(target.place, target.offset, width, data);
+            return true;
+        }
+        for element in data.chunks(width.max(1)) {
+            let count = element.len().min(target.room);
+            if let Some(element) = element.get(..count) {
+                device.write(target.place, target.offset, element);
+            }
+        }
+        true
+    }
+
     /// A guest reads memory. `false` if nobody has the first byte; what lies behind a region reads as ones.
     pub fn read_memory(&self, address: u64, data: &mut [u8]) -> bool {
         if let Some((function, offset)) = ecam(address) {

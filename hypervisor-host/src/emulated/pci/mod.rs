@@ -64,6 +64,17 @@ pub trait PciFunction: Send {
     /// Takes what the guest writes.
     fn write(&mut self, _place: Place, _offset: u32, _data: &[u8]) {}
 
+    /// As [`PciFunction::read`], for the elements of a string instruction, each of `width` bytes and all of the same place. Data
+    /// registers can give all of them by one call.
+    fn read_repeated(&mut self, place: Place, offset: u32, width: usize, data: &mut [u8]) {
+        data.chunks_mut(width.max(1)).for_each(|element| self.read(place, offset, element));
+    }
+
+    /// As [`PciFunction::write`], for the elements of a string instruction.
+    fn write_repeated(&mut self, place: Place, offset: u32, width: usize, data: &[u8]) {
+        data.chunks(width.max(1)).for_each(|element| self.write(place, offset, element));
+    }
+
     /// Fixed ports, which are its own while I/O is on in its command register. Asked again after each write to its
     /// configuration space.
     fn legacy_ports(&self) -> &'static [PortRange] {

@@ -402,3 +402,20 @@ fn what_is_written_to_the_buffer_is_read_from_it() {
     rig.command(AtaCommand::READ_BUFFER);
     assert_eq!((rig.status(), rig.read_data(512)), (READY | status::DRQ, vec![0x5A; 512]));
 }
+
+#[test]
+fn a_string_instruction_moves_a_sector_by_one_call() {
+    let rig = Rig::disk();
+    rig.lba28(AtaCommand::READ_SECTORS, 3, 2);
+    let mut data = vec![0; 1024];
+    assert!(rig.bus.bus.read_port_repeated(COMMAND, 2, &mut data));
+    assert_eq!((rig.status(), data), (READY, content(5, 512)[3 * 512..].to_vec()));
+    rig.lba28(AtaCommand::WRITE_SECTORS, 3, 1);
+    assert!(rig.bus.bus.write_port_repeated(COMMAND, 4, &[0x77; 512]));
+    assert_eq!(rig.status(), READY);
+    assert_eq!(rig.disk.content()[3 * 512..4 * 512], [0x77; 512]);
+    // Of other registers each element is an access, and of those behind the last there are none.
+    let mut status = [0; 6];
+    assert!(rig.bus.bus.read_port_repeated(COMMAND + 7, 2, &mut status));
+    assert_eq!(status, [READY, 0xFF, READY, 0xFF, READY, 0xFF]);
+}
