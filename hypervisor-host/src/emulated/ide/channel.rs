@@ -1,7 +1,7 @@
 //! One channel: two drives on one cable, who is selected, whose interrupt is heard, and what the bus master may do for them.
 //!
-//! Both drives hear what is written; the selected one answers. Where there is only drive 0 it answers for the other, which is
-//! never ready (ATA-6, *Device 0 responds for device 1*). Work for a disk is handed out by [`Channel::take_work`], at most one
+//! Both drives hear what is written; the selected one answers. An absent drive beside a present one reads as zeros, so it is
+//! never ready (as on QEMU; on a real cable drive 0 answers for the other, and a disk does so with registers of its own). Work for a disk is handed out by [`Channel::take_work`], at most one
 //! piece at a time, and whoever does it says so by [`Channel::disk_ended`].
 
 use std::sync::Arc;
@@ -113,16 +113,14 @@ impl Channel {
             return status;
         }
         let before = self.control & control::HOB != 0;
-        // An absent drive's registers are those of the one that answers for it.
-        let port = self.port().or_else(|| self.drives.iter().flatten().map(|it| &it.port).next());
-        match (port, offset) {
+        match (self.port(), offset) {
             (Some(port), reg::ERROR) => port.error(),
             (Some(port), reg::DEVICE) => {
                 let selected = if self.selected == 1 { device::DEV } else { 0 };
                 port.registers.device & !device::DEV | selected
             }
             (Some(port), _) => port.registers.read(offset, before),
-            (None, _) => status::FLOATING,
+            (None, _) => 0,
         }
     }
 

@@ -308,6 +308,10 @@ fn an_absent_slave_is_never_ready_and_takes_no_commands() {
     let rig = Rig::disk();
     rig.put(reg::DEVICE, 0xB0);
     assert_eq!((rig.status(), rig.alternate()), (0, 0));
+    // What Linux looks for a drive by (`ata_devchk`).
+    rig.put(reg::SECTOR_COUNT, 0x55);
+    rig.put(reg::LBA_LOW, 0xAA);
+    assert_eq!(rig.result(), [0; 4]);
     rig.command(AtaCommand::IDENTIFY_DEVICE);
     assert_eq!((rig.status(), rig.interrupt()), (0, false));
     rig.put(reg::DEVICE, 0xA0);
