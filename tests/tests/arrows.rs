@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vsc-drivers",
             "vsc-cases",
             "hypervisor-host",
+            "kernel",
         ],
     ),
 ];

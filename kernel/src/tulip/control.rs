@@ -267,10 +267,12 @@ impl<R: Registers32, H: Hal> Shared<R, H> {
         lost
     }
 
-    /// Stops for good; false if the chip may still use memory.
+    /// Stops for good; false if the chip may still use memory. Only once: another driver may have the chip afterwards.
     pub(super) fn shut_down(&self) -> bool {
-        self.ended.store(true, Ordering::SeqCst);
-        self.quiesce()
+        if !self.ended.swap(true, Ordering::SeqCst) {
+            self.quiet.store(self.quiesce(), Ordering::SeqCst);
+        }
+        self.quiet.load(Ordering::SeqCst)
     }
 }
 

@@ -99,6 +99,8 @@ struct Shared<R: Registers32, H: Hal> {
     sorts: AtomicBool,
     /// The chip does nothing any more: it was stopped, or is gone.
     ended: AtomicBool,
+    /// It uses no memory any more, once it has ended.
+    quiet: AtomicBool,
     bell: Bell,
     counters: Counters,
     pool: Arc<Pool>,

@@ -53,6 +53,7 @@ impl<R: Registers32, H: Hal> Tulip<R, H> {
             enabled: Mutex::new(0),
             sorts: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            quiet: AtomicBool::new(true),
             bell: Bell::new(),
             counters: Counters::default(),
             pool: Arc::new(Pool::default()),

@@ -19,7 +19,11 @@ use crate::vp::lock;
 
 /// The kernel of a [`Machine`](crate::Machine).
 #[derive(Clone)]
-pub struct InProcessHal(Arc<Inner>);
+pub struct InProcessHal {
+    inner: Arc<Inner>,
+    /// Pages are taken where devices with 32 bits of addresses reach them.
+    low: bool,
+}
 
 struct Inner {
     ram: Arc<Ram>,
@@ -33,12 +37,18 @@ impl InProcessHal {
     pub(crate) fn new(ram: Arc<Ram>, synic: Arc<Synic>) -> Self {
         let page = ram.take(1).expect("there is memory for a page");
         let input = Mutex::new(page.addr().get() as u64);
-        Self(Arc::new(Inner { ram, synic, input, alarms: Alarms::start() }))
+        let inner = Arc::new(Inner { ram, synic, input, alarms: Alarms::start() });
+        Self { inner, low: false }
+    }
+
+    /// The same kernel, for drivers of devices that reach no more than 4 GiB.
+    pub fn with_low_memory(&self) -> Self {
+        Self { inner: self.inner.clone(), low: true }
     }
 
     /// The machine's memory.
     pub fn ram(&self) -> &Arc<Ram> {
-        &self.0.ram
+        &self.inner.ram
     }
 }
 
@@ -46,14 +56,20 @@ impl InProcessHal {
 // for this one, so that there is nothing to mask.
 unsafe impl Hal for InProcessHal {
     fn allocate(&self, pages: usize) -> Option<DmaPages> {
-        let address = self.0.ram.take(pages)?;
+        let ram = &self.inner.ram;
+        let address = if self.low { ram.take_low(pages)? } else { ram.take(pages)? };
         // SAFETY: zeros that nobody else has, at this address for both sides.
         unsafe { DmaPages::new(address, Gpa(address.addr().get() as u64), pages) }
     }
 
     unsafe fn free(&self, pages: DmaPages) {
+        if self.low {
+            // SAFETY: from `allocate` of a kernel with low memory, and no longer used, as the caller says.
+            unsafe { self.inner.ram.give_back_low(pages.address(), pages.pages()) };
+            return;
+        }
         // SAFETY: from `allocate`, and no longer used, as the caller says.
-        unsafe { self.0.ram.give_back(pages.address(), pages.pages()) };
+        unsafe { self.inner.ram.give_back(pages.address(), pages.pages()) };
     }
 
     fn gpa(&self, address: *const u8) -> Option<Gpa> {
@@ -73,16 +89,16 @@ unsafe impl Hal for InProcessHal {
         let words = [connection, 0, message_type, payload.len() as u32].map(u32::to_le_bytes);
         block[..16].copy_from_slice(words.as_flattened());
         block[16..16 + payload.len()].copy_from_slice(payload);
-        let input = lock(&self.0.input);
-        let written = self.0.ram.memory().write_slice(&block, GuestAddress(*input));
+        let input = lock(&self.inner.input);
+        let written = self.inner.ram.memory().write_slice(&block, GuestAddress(*input));
         written.map_err(|_| HvError::INVALID_HYPERCALL_INPUT)?;
-        self.0.synic.hypercall(HypercallInput::new(HV_CALL_POST_MESSAGE), *input)
+        self.inner.synic.hypercall(HypercallInput::new(HV_CALL_POST_MESSAGE), *input)
     }
 
     fn signal_event(&self, connection: u32, flag: u16) -> Result<(), HvError> {
         let input =
             HvInputSignalEvent { connection_id: connection, flag_number: flag, _reserved: 0 };
-        self.0.synic.hypercall(HypercallInput::new(HV_CALL_SIGNAL_EVENT), input.fast())
+        self.inner.synic.hypercall(HypercallInput::new(HV_CALL_SIGNAL_EVENT), input.fast())
     }
 
     fn vp_index(&self) -> u32 {
@@ -94,7 +110,7 @@ unsafe impl Hal for InProcessHal {
     }
 
     fn wake_at(&self, deadline_100ns: u64, waker: &Waker) {
-        self.0.alarms.set(deadline_100ns, waker);
+        self.inner.alarms.set(deadline_100ns, waker);
     }
 
     fn without_interrupts<R>(&self, f: impl FnOnce() -> R) -> R {

@@ -52,6 +52,29 @@ impl Ram {
         Some(address)
     }
 
+    /// As [`take`](Self::take), below 2 GiB, where 32 bits of addresses reach.
+    pub fn take_low(&self, pages: usize) -> Option<NonNull<u8>> {
+        let bytes = layout(pages)?.size();
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+        // SAFETY: a new mapping, wherever there is room.
+        let address = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        address.expose_provenance();
+        NonNull::new(address.cast()).filter(|_| address != libc::MAP_FAILED)
+    }
+
+    /// Gives pages back that [`take_low`](Self::take_low) gave.
+    ///
+    /// # Safety
+    ///
+    /// They are no longer used.
+    pub unsafe fn give_back_low(&self, address: NonNull<u8>, pages: usize) {
+        if let Some(layout) = layout(pages) {
+            // SAFETY: mapped with this length; the caller says that nobody uses it.
+            unsafe { libc::munmap(address.as_ptr().cast(), layout.size()) };
+        }
+    }
+
     /// Gives pages back that [`take`](Self::take) gave.
     ///
     /// # Safety

@@ -196,6 +196,17 @@ fn memory_is_free_again_when_the_card_is_dropped_but_not_if_the_chip_runs_on() {
 }
 
 #[test]
+fn a_card_that_was_stopped_leaves_the_chip_to_the_next_one() {
+    let (chip, old) = machine();
+    old.stop();
+    let new = start(&chip, TulipOptions::default());
+    drop(old);
+    new.transmit(&frame([2; 6], 60, 0)).unwrap();
+    chip.run(new.sent()).unwrap();
+    assert_eq!(chip.sent().len(), 1);
+}
+
+#[test]
 fn a_stopped_card_says_so() {
     let (chip, card) = machine();
     card.stop();
