@@ -121,10 +121,15 @@ impl<P: PortIo, H: Hal> Session<'_, P, H> {
         if !passed || matches!(idle, 0xFF | status::FLOATING) {
             return None;
         }
-        match signature {
-            Signature::ATA if idle != 0 => Some(self.identify_disk().await),
-            Signature::ATAPI => Some(self.identify_packet().await),
-            _ => None,
+        let found = match signature {
+            Signature::ATA if idle != 0 => self.identify_disk().await,
+            Signature::ATAPI => self.identify_packet().await,
+            _ => return None,
+        };
+        match found {
+            // The other drive answers for an absent one: with its own registers, and a status of zero whatever is asked.
+            Err(IdeError::Protocol(Waited::Data, 0)) => None,
+            found => Some(found),
         }
     }
 
