@@ -11,11 +11,11 @@ use hv_abi::ata::{Signature, control, device, reg, status};
 use vm_memory::GuestMemoryMmap;
 
 use super::batch::Work;
-use super::bus_master::{BusMaster, Change};
+use super::bus_master::{BusMaster, Change, Fault};
 use super::counters::IdeCounters;
 use super::port::{Drive, Phase, Port};
 use crate::emulated::pci::{self, IrqLine};
-use crate::storage::disk::DiskError;
+use crate::storage::disk::{Direction, DiskError};
 use crate::storage::request::DiskOp;
 use crate::storage::unit::Unit;
 
@@ -41,8 +41,8 @@ struct Flight {
     dma: bool,
     /// The drive has been reset, and does not want to know any more.
     forgotten: bool,
-    /// The guest stopped the bus master.
-    stopped: Option<(crate::storage::disk::Direction, u64)>,
+    /// The guest stopped the bus master; what the drive wanted moved.
+    stopped: Option<(Direction, u64)>,
 }
 
 /// What a channel needs of its surroundings.
@@ -147,7 +147,6 @@ impl Channel {
 
     fn command(&mut self, command: AtaCommand) {
         self.control &= !control::HOB;
-        let selected = self.selected;
         let in_flight = self.flight.is_some();
         if self.resetting {
             return;
@@ -168,7 +167,6 @@ impl Channel {
         IdeCounters::add(&self.counters.commands, 1);
         self.count_error(failed);
         // An edge for each command, also where the last interrupt was not acknowledged.
-        debug_assert_eq!(selected, self.selected);
         self.line.set(false);
     }
 
@@ -331,7 +329,7 @@ impl Channel {
         let Phase::Dma(way, bytes) = drive.port.phase() else { return };
         let gathered = match self.master.goes(way) {
             true => self.master.gather(&self.memory, bytes),
-            false => Err(super::bus_master::Fault),
+            false => Err(Fault),
         };
         let Ok(gathered) = gathered else {
             self.master.fault();

@@ -3,6 +3,8 @@
 //! A drive is always in one [`Phase`]; what the guest reads as status follows from it. The drive's own part, a [`Model`], is told
 //! when a phase is over.
 
+use std::sync::Arc;
+
 use hv_abi::ata::command::AtaCommand;
 use hv_abi::ata::{Signature, error, status};
 
@@ -11,6 +13,7 @@ use super::bus_master::Gathered;
 use super::registers::TaskFile;
 use crate::storage::buffer::IoBuffer;
 use crate::storage::disk::{Direction, DiskError};
+use crate::storage::unit::Unit;
 
 /// What a drive is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,14 +266,11 @@ impl Port {
 pub(super) struct Drive {
     pub(super) port: Port,
     pub(super) model: Box<dyn Model>,
-    pub(super) unit: std::sync::Arc<crate::storage::unit::Unit>,
+    pub(super) unit: Arc<Unit>,
 }
 
 impl Drive {
-    pub(super) fn new(
-        model: Box<dyn Model>,
-        unit: std::sync::Arc<crate::storage::unit::Unit>,
-    ) -> Self {
+    pub(super) fn new(model: Box<dyn Model>, unit: Arc<Unit>) -> Self {
         let port = Port::new(model.ready(), model.signature());
         Self { port, model, unit }
     }

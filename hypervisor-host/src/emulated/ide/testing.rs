@@ -1,7 +1,5 @@
 //! A controller without a machine, whose disks do everything at once: for unit tests, the in-process machine and fuzzing.
 
-use hv_abi::ata::PRIMARY_IRQ;
-
 use super::station::{AtOnce, Station};
 use super::{DRIVES, IdeController, IdeDrive};
 use crate::emulated::pci::{AddError, DeviceContext, testing::TestBus};
@@ -26,9 +24,4 @@ pub fn bus(ram_bytes: usize, drives: [Option<IdeDrive>; DRIVES]) -> Result<TestB
     let controller = IdeController::at_once(&bus.context(SLOT), drives).ok_or(AddError::NoRoom)?;
     bus.add(SLOT, 1, controller)?;
     Ok(bus)
-}
-
-/// Whether the primary channel's interrupt is asserted.
-pub fn interrupted(bus: &TestBus) -> bool {
-    bus.level(PRIMARY_IRQ.into())
 }
