@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Arguments, Facility, Failure};
-use crate::vsp::netvsp::{NetReport, NetVsp};
+use crate::net::card::Card;
 
 /// The cards of a machine.
 pub struct NetFacility {
-    cards: Vec<Arc<NetVsp>>,
+    cards: Vec<Arc<dyn Card>>,
 }
 
 #[derive(Deserialize)]
@@ -26,11 +26,18 @@ struct Link {
 
 impl NetFacility {
     /// These cards.
-    pub fn new(cards: &[Arc<NetVsp>]) -> Self {
-        Self { cards: cards.to_vec() }
+    pub fn new<C: Card + 'static>(cards: &[Arc<C>]) -> Self {
+        Self { cards: Vec::new() }.with(cards)
     }
 
-    fn reports(&self) -> Vec<NetReport> {
+    /// And these.
+    #[must_use]
+    pub fn with<C: Card + 'static>(mut self, cards: &[Arc<C>]) -> Self {
+        self.cards.extend(cards.iter().map(|card| Arc::clone(card) as Arc<dyn Card>));
+        self
+    }
+
+    fn reports(&self) -> Vec<Value> {
         self.cards.iter().map(|card| card.report()).collect()
     }
 
@@ -72,9 +79,11 @@ impl Facility for NetFacility {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::emulated::tulip::Tulip;
     use crate::net::backend::Offloads;
+    use crate::net::mac::MacAddress;
     use crate::net::memory::pair;
-    use crate::vsp::netvsp::NetVspOptions;
+    use crate::vsp::netvsp::{NetVsp, NetVspOptions};
 
     fn arguments(value: Value) -> Arguments {
         Arguments(value.as_object().unwrap().clone())
@@ -84,15 +93,21 @@ mod tests {
     fn a_cable_is_plugged_out_by_its_cards_name() {
         let (backend, _peer) = pair(Offloads::empty()).unwrap();
         let card = Arc::new(NetVsp::new(NetVspOptions::new(0), Box::new(backend)));
-        let facility = NetFacility::new(&[Arc::clone(&card)]);
+        let (backend, _other) = pair(Offloads::empty()).unwrap();
+        let tulip = Tulip::new(1, MacAddress::of_card(1), Box::new(backend)).unwrap();
+        let tulip = Arc::new(tulip);
+        let facility = NetFacility::new(&[Arc::clone(&card)]).with(&[Arc::clone(&tulip)]);
         let link = |name, up| facility.call("link", arguments(json!({"name": name, "up": up})));
         assert_eq!(link("net0", false), Ok(json!({})));
         assert!(!card.is_link_up());
+        assert!(tulip.is_link_up());
+        assert_eq!(link("net1", false), Ok(json!({})));
+        assert!(!tulip.is_link_up());
         assert_eq!(facility.call("list", Arguments::default()).unwrap()[0]["link_up"], false);
         assert_eq!(link("net0", true), Ok(json!({})));
         assert_eq!(facility.status()[0]["link_up"], true);
-        let error = link("net1", true).unwrap_err();
-        assert!(error.message.contains("net1"), "{error}");
+        let error = link("net2", true).unwrap_err();
+        assert!(error.message.contains("net2"), "{error}");
         assert!(facility.call("link", Arguments::default()).is_err());
         assert!(facility.call("list", arguments(json!({"x": 1}))).is_err());
     }

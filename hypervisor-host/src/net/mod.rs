@@ -5,11 +5,12 @@
 //! - [`frame`], [`headers`], [`checksum`], [`segment`], [`offload`]: what a card does to frames: checksums, cutting large
 //!   segments, tags
 //! - [`toeplitz`]: the hash by which received frames are spread on queues
-//! - [`counters`]: what a card counts; [`mac`]: its address
+//! - [`counters`]: what a card counts; [`mac`]: its address; [`card`]: what all cards have in common
 //!
-//! Nothing here knows of VMBus; [`netvsp`](crate::vsp::netvsp) is the card.
+//! Nothing here knows of a bus; [`netvsp`](crate::vsp::netvsp) and [`tulip`](crate::emulated::tulip) are the cards.
 
 pub mod backend;
+pub mod card;
 pub mod checksum;
 pub mod counters;
 pub mod frame;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Tulip;
+use crate::net::card::Card;
 use crate::net::counters::Counter;
 use crate::stats::gauges::Counted;
 use crate::vsp::netvsp::NetReport;
@@ -93,6 +94,20 @@ impl Tulip {
             },
             chip: self.chip_counts(),
         }
+    }
+}
+
+impl Card for Tulip {
+    fn name(&self) -> String {
+        self.name()
+    }
+
+    fn set_link(&self, up: bool) {
+        self.set_link(up);
+    }
+
+    fn report(&self) -> serde_json::Value {
+        serde_json::json!(self.report())
     }
 }
 

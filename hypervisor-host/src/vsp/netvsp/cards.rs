@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{NetVsp, NetVspOptions};
 use crate::config::VpCount;
+use crate::net::card::Card;
 use crate::net::counters::Counts;
 use crate::net::mac::MacAddress;
 use crate::net::open::{NetError, Networks};
@@ -61,6 +62,20 @@ impl NetVsp {
             link_up: self.is_link_up(),
             counts: self.counts(),
         }
+    }
+}
+
+impl Card for NetVsp {
+    fn name(&self) -> String {
+        self.name()
+    }
+
+    fn set_link(&self, up: bool) {
+        self.set_link(up);
+    }
+
+    fn report(&self) -> serde_json::Value {
+        serde_json::json!(self.report())
     }
 }
 
