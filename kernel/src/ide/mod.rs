@@ -26,6 +26,8 @@ mod packet;
 pub mod prd;
 mod registers;
 pub mod scratch;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod wait;
 
