@@ -9,7 +9,7 @@
 //! - [`vmbus`], [`channels`] and [`gpadls`] have the bus itself; [`contacts`], [`hostile_channels`] and [`hostile_gpadls`] have it
 //!   with a guest that says what it should not, by [`raw`] messages
 //! - [`scsi`] has commands past the driver, [`srb`] the requests around them, [`storvsp`] the protocol's beginning
-//! - [`mod@storage`] has disks, [`network`] cards, [`integration`] the rest
+//! - [`mod@storage`] has disks, [`network`] cards, [`integration`] the rest; [`nvsp`] and [`rndis`] say a card's every byte by [`card_client`]
 //! - [`support`] has what they share
 //! - [`soak`] uses disks and networks for as long as one likes, and is no case
 
@@ -19,6 +19,7 @@
 
 extern crate alloc;
 
+pub mod card_client;
 pub mod channels;
 pub mod contacts;
 pub mod gpadls;
@@ -28,7 +29,9 @@ pub mod integration;
 mod list;
 mod macros;
 pub mod network;
+pub mod nvsp;
 pub mod raw;
+pub mod rndis;
 pub mod scsi;
 pub mod scsi_client;
 pub mod soak;

@@ -171,6 +171,34 @@ macro_rules! for_each_case {
             a_burst_costs_few_packets => "Linux, drivers/net/hyperv/netvsc.c, netvsc_copy_to_send_buf",
             a_frame_longer_than_the_mtu_is_refused => "Linux, drivers/net/hyperv/netvsc_drv.c, netvsc_change_mtu",
         ]);
+        $callback!(Network, nvsp: [
+            every_version_is_agreed_to_or_refused => "Linux, drivers/net/hyperv/netvsc.c, negotiate_nvsp_ver",
+            an_unknown_version_is_refused_and_another_can_be_had => "Linux, drivers/net/hyperv/netvsc.c, netvsc_connect_vsp",
+            a_receive_buffer_has_parts_within_it => "Linux, drivers/net/hyperv/netvsc.c, netvsc_init_buf",
+            buffers_that_were_not_lent_are_refused => "Linux, drivers/net/hyperv/netvsc.c, netvsc_init_buf",
+            a_second_receive_buffer_is_refused => "Linux, drivers/net/hyperv/netvsc.c, netvsc_revoke_recv_buf",
+            sub_channels_are_no_more_than_were_asked_for => "Linux, drivers/net/hyperv/rndis_filter.c, rndis_set_subchannel",
+            packets_without_a_message_do_no_harm => "Linux, drivers/net/hyperv/hyperv_net.h, struct nvsp_message_header",
+            messages_cut_short_do_no_harm => "Linux, drivers/net/hyperv/hyperv_net.h, struct nvsp_message_init",
+            messages_of_unknown_numbers_do_no_harm => "Linux, drivers/net/hyperv/hyperv_net.h, NVSP_MSG_TYPE_NONE and others",
+            what_only_hosts_say_does_no_harm => "Linux, drivers/net/hyperv/hyperv_net.h, NVSP_MSG_TYPE_INIT_COMPLETE",
+            messages_before_the_version_do_no_harm => "Linux, drivers/net/hyperv/netvsc.c, netvsc_connect_vsp",
+            completions_of_nothing_do_no_harm => "Linux, drivers/net/hyperv/netvsc.c, netvsc_send_recv_completion",
+        ]);
+        $callback!(Network, rndis: [
+            a_card_is_initialized => "Linux, drivers/net/hyperv/rndis_filter.c, rndis_filter_init_device",
+            both_addresses_are_one_cards => "Linux, drivers/net/hyperv/rndis_filter.c, rndis_filter_query_device_mac",
+            the_list_of_objects_is_true => "MS-RNDIS, REMOTE_NDIS_QUERY_MSG; OID_GEN_SUPPORTED_LIST",
+            objects_that_do_not_exist_are_refused => "MS-RNDIS, RNDIS_STATUS_NOT_SUPPORTED",
+            a_filter_has_four_bytes => "Linux, drivers/net/hyperv/rndis_filter.c, rndis_filter_set_packet_filter",
+            a_keepalive_is_answered => "MS-RNDIS, REMOTE_NDIS_KEEPALIVE_MSG",
+            a_reset_is_answered => "MS-RNDIS, REMOTE_NDIS_RESET_MSG",
+            a_card_is_initialized_again_after_a_halt => "Linux, drivers/net/hyperv/rndis_filter.c, rndis_filter_halt_device",
+            the_link_is_up_or_down => "Linux, drivers/net/hyperv/rndis_filter.c, rndis_filter_query_device_link_status",
+            values_outside_their_message_are_refused => "MS-RNDIS, InformationBufferOffset",
+            malformed_messages_are_survived => "MS-RNDIS, MessageLength",
+            nothing_is_asked_before_buffers_are_there => "Linux, drivers/net/hyperv/netvsc.c, netvsc_init_buf",
+        ]);
         $callback!(Integration, integration: [
             heartbeats_come_and_are_answered => "Linux, drivers/hv/hv_util.c, heartbeat_onchannelcallback",
             the_hosts_time_comes_at_the_beginning => "Linux, drivers/hv/hv_util.c, timesync_onchannelcallback",
