@@ -42,7 +42,8 @@ pub(crate) fn run(seconds: u32, version: Option<(u16, u16)>) -> u8 {
         Err(code) => return code,
     };
     let end_100ns = clock::now_100ns() + u64::from(seconds) * SECOND_100NS;
-    match tasks::block_on(bus.run(), work(&bus, end_100ns)) {
+    // The work with all that it waits for is larger than a stack has room for.
+    match tasks::block_on(bus.run(), Box::pin(work(&bus, end_100ns))) {
         Ok(true) => exit::SUCCESS,
         Ok(false) => exit::FAILURE,
         Err(problem) => {
