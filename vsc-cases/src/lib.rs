@@ -9,7 +9,8 @@
 //! - [`vmbus`], [`channels`] and [`gpadls`] have the bus itself; [`contacts`], [`hostile_channels`] and [`hostile_gpadls`] have it
 //!   with a guest that says what it should not, by [`raw`] messages
 //! - [`scsi`] has commands past the driver, [`srb`] the requests around them, [`storvsp`] the protocol's beginning
-//! - [`mod@storage`] has disks, [`network`] cards, [`integration`] the rest; [`nvsp`] and [`rndis`] say a card's every byte by [`card_client`]
+//! - [`mod@storage`] has disks, [`network`] cards, [`integration`] the rest; [`nvsp`] and [`rndis`] say a card's every byte by [`card_client`],
+//!   [`components`] the other components' by [`ic_client`]; [`rings`] has what is the same for all channels
 //! - [`support`] has what they share
 //! - [`soak`] uses disks and networks for as long as one likes, and is no case
 
@@ -21,16 +22,19 @@ extern crate alloc;
 
 pub mod card_client;
 pub mod channels;
+pub mod components;
 pub mod contacts;
 pub mod gpadls;
 pub mod hostile_channels;
 pub mod hostile_gpadls;
+pub mod ic_client;
 pub mod integration;
 mod list;
 mod macros;
 pub mod network;
 pub mod nvsp;
 pub mod raw;
+pub mod rings;
 pub mod rndis;
 pub mod scsi;
 pub mod scsi_client;

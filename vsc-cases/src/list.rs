@@ -199,6 +199,34 @@ macro_rules! for_each_case {
             malformed_messages_are_survived => "MS-RNDIS, MessageLength",
             nothing_is_asked_before_buffers_are_there => "Linux, drivers/net/hyperv/netvsc.c, netvsc_init_buf",
         ]);
+        $callback!(Channels, rings: [
+            packets_begin_at_every_offset => "Linux, drivers/hv/ring_buffer.c, hv_copyto_ringbuffer",
+            answers_wait_for_room_and_none_is_lost => "Linux, include/linux/hyperv.h, struct hv_ring_buffer, pending_send_sz",
+            a_guest_that_waits_for_room_is_told => "Linux, drivers/hv/ring_buffer.c, hv_pkt_iter_close",
+            packets_of_every_length_keep_their_bounds => "Linux, drivers/hv/channel.c, vmbus_sendpacket_getid",
+            indices_outside_a_ring_do_no_harm => "Linux, drivers/hv/ring_buffer.c, hv_get_ringbuffer_availbytes",
+            indices_that_are_not_aligned_do_no_harm => "Linux, drivers/hv/ring_buffer.c, hv_get_next_write_location",
+            packets_whose_lengths_lie_do_no_harm => "Linux, include/linux/hyperv.h, struct vmpacket_descriptor",
+            an_absurd_wish_for_room_does_no_harm => "Linux, drivers/hv/ring_buffer.c, hv_pkt_iter_close",
+        ]);
+        $callback!(Integration, components: [
+            heartbeat_negotiates => "Linux, drivers/hv/channel_mgmt.c, vmbus_prep_negotiate_resp",
+            shutdown_negotiates => "Linux, drivers/hv/channel_mgmt.c, vmbus_prep_negotiate_resp",
+            time_negotiates => "Linux, drivers/hv/channel_mgmt.c, vmbus_prep_negotiate_resp",
+            keys_negotiate => "Linux, drivers/hv/channel_mgmt.c, vmbus_prep_negotiate_resp",
+            heartbeat_accepts_a_refusal => "Linux, drivers/hv/channel_mgmt.c, vmbus_prep_negotiate_resp",
+            time_accepts_a_refusal => "Linux, drivers/hv/channel_mgmt.c, vmbus_prep_negotiate_resp",
+            heartbeat_survives_nonsense => "Linux, include/linux/hyperv.h, struct vmbuspipe_hdr",
+            shutdown_survives_nonsense => "Linux, include/linux/hyperv.h, struct icmsg_hdr",
+            time_survives_nonsense => "Linux, include/linux/hyperv.h, struct icmsg_hdr",
+            keys_survive_nonsense => "Linux, include/linux/hyperv.h, struct icmsg_hdr",
+            heartbeats_are_numbered => "Linux, drivers/hv/hv_util.c, heartbeat_onchannelcallback",
+            the_clock_is_set_first_at_1_0 => "Linux, drivers/hv/hv_util.c, adj_guesttime",
+            the_clock_is_set_first_at_3_0 => "Linux, drivers/hv/hv_util.c, adj_guesttime",
+            the_clock_is_set_first_at_4_0 => "Linux, include/linux/hyperv.h, struct ictimesync_ref_data",
+            keys_of_the_host_are_well_formed => "Linux, drivers/hv/hv_kvp.c, kvp_send_key",
+            a_guest_may_refuse_every_key => "Linux, drivers/hv/hv_kvp.c, kvp_respond_to_host",
+        ]);
         $callback!(Integration, integration: [
             heartbeats_come_and_are_answered => "Linux, drivers/hv/hv_util.c, heartbeat_onchannelcallback",
             the_hosts_time_comes_at_the_beginning => "Linux, drivers/hv/hv_util.c, timesync_onchannelcallback",
