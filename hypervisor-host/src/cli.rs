@@ -173,8 +173,9 @@ struct RunArgs {
     #[arg(long = "net", value_name = "tap=NAME|user|stream=PATH|switch=NAME[,OPTION=…]…")]
     nets: Vec<NetOptions>,
     /// Integration components for the guest: on, off, or some of heartbeat,shutdown,timesync,kvp
-    #[arg(long, value_name = "on|off|NAME,…", default_value = "on")]
-    ic: IcChoice,
+    /// [default: on, where there is a VMBus]
+    #[arg(long, value_name = "on|off|NAME,…")]
+    ic: Option<IcChoice>,
     /// Answer requests on this Unix socket while the machine runs; see hypervisor-host ctl --help
     #[arg(long, value_name = "SOCKET")]
     control: Option<PathBuf>,

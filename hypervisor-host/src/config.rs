@@ -74,7 +74,7 @@ pub struct MachineConfig {
     /// Network cards, in the order in which they are numbered.
     pub nets: Vec<NetOptions>,
     /// The integration components that the guest is offered, where it has a VMBus.
-    pub ic: IcChoice,
+    pub ic: Option<IcChoice>,
     /// Where the machine answers requests.
     pub control: Option<PathBuf>,
     /// Say on standard error what the host does.

@@ -77,6 +77,11 @@ pub enum HostError {
         "network cards (--net) are on VMBus, and this machine has none; offer it (--vmbus, --hyperv, --hv-disable, --hv-only), or leave them out"
     )]
     NoBusForCards,
+    /// Integration components are asked for, and there is no VMBus for them.
+    #[error(
+        "integration components (--ic) are on VMBus, and this machine has none; offer it (--vmbus, --hyperv, --hv-disable, --hv-only), or leave --ic out"
+    )]
+    NoBusForComponents,
     /// What a network card is plugged into.
     #[error(transparent)]
     Net(#[from] NetError),

@@ -29,7 +29,7 @@ use crate::report::{MachineReport, MemoryReport, Report};
 use crate::signals::Signals;
 use crate::supervisor::supervise;
 use crate::terminal::RawTerminal;
-use crate::vsp::ic::Components;
+use crate::vsp::ic::{Components, IcChoice};
 use crate::vsp::netvsp;
 
 /// Runs a machine until it ends, with the guest's text on `output` and its input from standard input.
@@ -45,6 +45,9 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     }
     if !config.nets.is_empty() && !config.has_vmbus() {
         return Err(HostError::NoBusForCards);
+    }
+    if config.ic.is_some_and(|ic| ic != IcChoice::OFF) && !config.has_vmbus() {
+        return Err(HostError::NoBusForComponents);
     }
     let (ram, boot) = load(config)?;
     let storage = storage(config)?;

@@ -353,6 +353,11 @@ fn networks_that_can_not_be_had() {
         &["cannot connect the network to /nowhere/at/all.sock", "start what listens there"],
     );
     check_options_refused("net-no-bus", &["--net", "user", "--vmbus", "off"], &["--net", "VMBus"]);
+    check_options_refused(
+        "ic-no-bus",
+        &["--ic", "heartbeat", "--vmbus", "off"],
+        &["--ic", "VMBus"],
+    );
     let folder = Folder::new("net-user");
     let kernel = folder.file("good-kernel", ELF);
     let without_programs = Command::new(env!("CARGO_BIN_EXE_hypervisor-host"))

@@ -31,7 +31,8 @@ pub(super) fn add_components(
     let Some(bus) = partition.vmbus() else { return Ok(Components::default()) };
     let name = config.kernel.file_name().unwrap_or_default().to_string_lossy();
     let clocks = Arc::new(KvmClocks::new(partition.vm().clone()));
-    let components = Components::new(config.ic, clocks, HostItems::of_this_computer(&name));
+    let components =
+        Components::new(config.ic.unwrap_or_default(), clocks, HostItems::of_this_computer(&name));
     for device in components.devices() {
         bus.add(device)?;
     }

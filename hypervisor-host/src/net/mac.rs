@@ -15,6 +15,14 @@ impl MacAddress {
         Self([0x02, 0x15, 0x5D, 0, high, low])
     }
 
+    /// The same for one of many machines, which are told apart by a number: `02:15:5d:`, that number, and the card's.
+    pub const fn of_machines_card(machine: u16, index: u16) -> Self {
+        let [high, low] = index.to_be_bytes();
+        let [one, other] = machine.to_be_bytes();
+        // For one machine, no two cards have the same: of those behind the 256th another byte differs.
+        Self([0x02, 0x15, 0x5D, one ^ high, other, low])
+    }
+
     /// To several cards, or to all.
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 != 0
@@ -80,6 +88,16 @@ mod tests {
         {
             assert_eq!(text.parse::<MacAddress>(), Err(()), "{text}");
         }
+    }
+
+    #[test]
+    fn cards_of_machines_and_machines_are_told_apart() {
+        let card = MacAddress::of_machines_card;
+        assert_eq!(card(0x1234, 1).to_string(), "02:15:5d:12:34:01");
+        assert_ne!(card(0x1234, 0), card(0x1235, 0));
+        assert_ne!(card(0x1234, 0), card(0x1234, 256));
+        assert!(card(0xFFFF, 0xFFFF).is_a_cards());
+        assert_eq!(card(0, 7), MacAddress::of_card(7));
     }
 
     #[test]

@@ -23,7 +23,7 @@ const MAX_SWITCH_NAME: usize = 32;
 pub struct NetOptions {
     /// The network.
     pub network: Network,
-    /// Its address; [`MacAddress::of_card`] if there is none.
+    /// Its address; [`MacAddress::of_machines_card`] if there is none.
     pub mac: Option<MacAddress>,
     /// Longest frame without its Ethernet header, in bytes.
     pub mtu: u16,

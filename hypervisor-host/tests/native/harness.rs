@@ -80,7 +80,7 @@ fn run_image(image: &[u8], boot: BootProtocolChoice, machine: Machine) -> Ran {
         disks: Vec::new(),
         disk_engine: Default::default(),
         nets: Vec::new(),
-        ic: IcChoice::OFF,
+        ic: Some(IcChoice::OFF),
         control: None,
         verbose: false,
         kvm_device: KVM_DEVICE.into(),

@@ -43,6 +43,15 @@ pub(super) fn table(figures: &[Figure]) -> String {
     out
 }
 
+/// How it went, in one line.
+pub(super) fn verdict(figures: &[Figure]) -> String {
+    let aims = figures.iter().filter(|figure| figure.aim.is_some()).count();
+    match figures.iter().filter(|figure| figure.misses_aim()).count() {
+        0 => format!("{aims} of {aims} aims met"),
+        missed => format!("FAILED: {missed} of {aims} aims missed"),
+    }
+}
+
 /// What a figure that misses its aim is made of.
 pub(super) fn missed(figure: &Figure) -> String {
     let list = |counts: &std::collections::BTreeMap<String, f64>| {

@@ -215,7 +215,10 @@ fn run_part(
     results: &mut Results,
 ) -> Result<()> {
     match part {
-        Part::Cargo => results.add(suites::cargo::run("cargo test", &mut cargo_test(artifacts))?),
+        Part::Cargo => {
+            results.add(suites::cargo::run("cargo test", &mut cargo_test(artifacts))?);
+            results.add(suites::cargo::packages(artifacts)?);
+        }
         Part::Loom => results.add(suites::cargo::run("loom", &mut loom(artifacts))?),
         Part::Fuzz => results.add(suites::cargo::run("fuzz", &mut fuzz(artifacts, fuzz_seconds))?),
         Part::Tcg => suites::tcg::run(artifacts, tests, results)?,

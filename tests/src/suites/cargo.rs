@@ -42,6 +42,28 @@ pub fn run(name: &str, command: &mut Command) -> Result<Suite> {
     Ok(Suite { name: name.into(), cases: libtest_cases(name, &output, wrong) })
 }
 
+/// The crates that others may have from a registry.
+const LIBRARIES: [&str; 4] = ["hv-abi", "vmbus-ring", "hv-enlightenments", "vsc-drivers"];
+
+/// Packs the libraries as for a registry, and builds each from what was packed, the others included. Nothing is sent or fetched: what
+/// they depend on is there, or nothing could have been built.
+///
+/// # Errors
+///
+/// `cargo` can't be run.
+pub fn packages(artifacts: &Artifacts) -> Result<Suite> {
+    let mut command = cargo(artifacts);
+    command.args(["package", "--offline", "--locked", "--allow-dirty", "--quiet"]);
+    command.args(LIBRARIES.iter().flat_map(|library| ["-p", library]));
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let name = format!("{} can be published", LIBRARIES.join(", "));
+    let case = match output.status.success() {
+        true => Case::pass(name),
+        false => Case::fail(name, String::from_utf8_lossy(&output.stderr)),
+    };
+    Ok(Suite { name: "cargo package".into(), cases: vec![case] })
+}
+
 /// The cases of libtest's `output`; `wrong` says how the command failed, if it did.
 pub fn libtest_cases(name: &str, output: &str, wrong: Option<String>) -> Vec<Case> {
     let mut cases = lines_to_cases(output);

@@ -1,6 +1,8 @@
 //! The cards of a machine, from its options to its report.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +20,12 @@ use crate::net::options::NetOptions;
 /// A network can't be had.
 pub fn cards(options: &[NetOptions], vps: VpCount) -> Result<Vec<Arc<NetVsp>>, NetError> {
     let mut networks = Networks::default();
+    let machine = machine_number();
     let make = |(index, options): (u16, &NetOptions)| {
         let backend = networks.open(options)?;
         let of_card = NetVspOptions::new(index);
         let options = NetVspOptions {
-            address: options.mac.unwrap_or(MacAddress::of_card(index)),
+            address: options.mac.unwrap_or(MacAddress::of_machines_card(machine, index)),
             mtu: options.mtu,
             // There are no more VPs than that.
             queues: options.queues.unwrap_or(vps.get() as u16),
@@ -31,6 +34,14 @@ pub fn cards(options: &[NetOptions], vps: VpCount) -> Result<Vec<Arc<NetVsp>>, N
         Ok(Arc::new(NetVsp::new(options, backend)))
     };
     (0..).zip(options).map(make).collect()
+}
+
+/// A number that hardly two machines have that run at the same time: machines that share a network must not share addresses.
+fn machine_number() -> u16 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut hasher = DefaultHasher::new();
+    (std::process::id(), since_1970).hash(&mut hasher);
+    hasher.finish() as u16
 }
 
 /// What a card did, in a report.

@@ -26,7 +26,4 @@ pub enum StorvspError {
     /// The packet has not even a header.
     #[error("a packet of {0} bytes")]
     Short(usize),
-    /// The channel is closed, but the disks do not end.
-    #[error("{0} requests to disks do not end; their memory is not given back")]
-    Stuck(usize),
 }

@@ -19,6 +19,7 @@ use super::error::StorvspError;
 use super::packet::{Answer, MAX_PACKET_BYTES, Question};
 use super::session::{Session, Step};
 use super::srb::{Srb, Work};
+use crate::process::tell;
 use crate::storage::buffer::IoBuffer;
 use crate::storage::engine::{Completed, Queue, Request};
 use crate::storage::unit::Unit;
@@ -28,8 +29,8 @@ use crate::vmbus::{ChannelError, GuestRanges, HostChannel, Wake};
 const MAX_IN_FLIGHT: usize = 4096;
 /// Answers that wait for room, at most, before nothing more is taken.
 const MAX_ANSWERS: usize = 256;
-/// How long disks may take to end what they have begun when a channel is closed.
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// After this time it is told that disks do not end what they have begun when a channel is closed.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a channel is looked at that takes no packets because its disks are too slow.
 const BUSY_LIMIT: Duration = Duration::from_millis(20);
 /// Bytes of the longest answer in a ring.
@@ -92,9 +93,15 @@ impl<'d> Server<'d> {
     /// Serves until the channel is closed.
     pub(super) fn run(&mut self, channel: &mut HostChannel) -> Result<(), StorvspError> {
         let served = self.serve(channel);
-        // The guest gets its memory back when we return.
-        if !self.queue.drain(DRAIN_LIMIT, &mut self.completed) {
-            return Err(StorvspError::Stuck(self.queue.in_flight()));
+        // The guest gets its memory back when we return, and until then a disk may write to it (docs/decisions.md, D32).
+        let mut told = false;
+        while !self.queue.drain(DRAIN_PATIENCE, &mut self.completed) {
+            if !std::mem::replace(&mut told, true) {
+                let left = self.queue.in_flight();
+                tell(&format_args!(
+                    "a guest has closed a disk's channel, and waits: {left} requests to its disks do not end"
+                ));
+            }
         }
         self.finish();
         served
