@@ -169,7 +169,8 @@ fn disks_are_added_and_removed_under_load() {
                 let tally = beside(removal, soak(&second, &plan, |_| true)).await;
                 assert_eq!((tally.lost, tally.corrupt), (0, 0), "{tally:?}");
                 assert!(tally.failed > 0, "{tally:?}");
-                assert!(matches!(changes.next().await, DiskChange::Removed(_)));
+                // Who looks at it just then may see a disk that says less of itself.
+                while !matches!(changes.next().await, DiskChange::Removed(_)) {}
                 assert!(second.is_gone());
             }
             busy.set(false);
