@@ -1,7 +1,7 @@
 //! The chip's registers, and what of its two processes they tell.
 //!
 //! Nothing here moves a frame: the device's thread asks for [`Work`], does it without holding the registers, and says what
-//! came of it. What needs the thread is left for it by [`Registers::kick`].
+//! came of it. What needs the thread is left for it in [`Registers::kicked`].
 
 mod process;
 mod read;
