@@ -150,7 +150,9 @@ impl<P: PortIo, H: Hal> Session<'_, P, H> {
             channel.registers.settle();
             // A drive that moves data by DMA may show that it does so as busy or as DRQ.
             let idle = |it: u8| it & (status::BSY | status::DRQ) == 0;
-            self.look_until(Waited::End, COMMAND_100NS, idle).await?;
+            let ended = self.look_until(Waited::End, COMMAND_100NS, idle).await;
+            self.check_bus_master()?;
+            ended?;
             (channel.registers.status(), channel.registers.bus_master_status())
         } else {
             let status = self.told(Waited::End).await?;

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use hv_abi::ata::status;
+use hv_abi::ata::{bus_master, status};
 use vsc_drivers::task::{sleep_until, within};
 use vsc_drivers::{Hal, SECOND_100NS};
 
@@ -17,6 +17,9 @@ pub(super) const RESET_100NS: u64 = 31 * SECOND_100NS;
 pub(super) const COMMAND_100NS: u64 = 31 * SECOND_100NS;
 /// A drive that has ended a command is ready for the next at once.
 pub(super) const READY_100NS: u64 = SECOND_100NS;
+
+/// A bus master that can't reach memory may stop without an interrupt, so it is looked at this often.
+const SLICE_100NS: u64 = SECOND_100NS;
 
 /// Looks in a row before the processor does something else.
 const LOOKS: u32 = 64;
@@ -101,8 +104,13 @@ impl<P: PortIo, H: Hal> Session<'_, P, H> {
         let Self { channel, .. } = self;
         let line = &channel.line;
         if !channel.is_polled() {
-            let signal = line.signal.wait(&channel.hal);
-            if within(&channel.hal, COMMAND_100NS, signal).await.is_ok() {
+            let slices = COMMAND_100NS / SLICE_100NS;
+            for _ in 0..slices {
+                let signal = line.signal.wait(&channel.hal);
+                if within(&channel.hal, SLICE_100NS, signal).await.is_err() {
+                    self.check_bus_master()?;
+                    continue;
+                }
                 let status = line.status.load(Ordering::SeqCst);
                 // A drive interrupts when it is no longer busy; but the line might be another's.
                 if status & status::BSY == 0 {
@@ -120,6 +128,16 @@ impl<P: PortIo, H: Hal> Session<'_, P, H> {
         channel.registers.settle();
         self.not_busy(waited, COMMAND_100NS).await?;
         Ok(channel.registers.status())
+    }
+
+    /// Whether the bus master, if it takes part in the command, has met memory that is not there.
+    pub(super) fn check_bus_master(&self) -> Result<(), IdeError> {
+        let master = match self.channel.line.dma.load(Ordering::SeqCst) {
+            true => self.channel.registers.bus_master_status(),
+            false => 0,
+        };
+        let failed = master & bus_master::status::ERROR != 0;
+        if failed { Err(IdeError::BusMaster) } else { Ok(()) }
     }
 
     /// Whether a status says that the command failed.

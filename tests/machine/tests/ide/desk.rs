@@ -31,6 +31,8 @@ struct Inner {
     /// Interrupts of each channel that were handled.
     handled: [AtomicU64; 2],
     channels: Mutex<Option<[DeskChannel; 2]>>,
+    /// Memory is said to lie where none is.
+    lies: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -51,6 +53,7 @@ impl Desk {
             alarms: Mutex::default(),
             handled: Default::default(),
             channels: Mutex::default(),
+            lies: AtomicBool::new(false),
         }))
     }
 
@@ -62,6 +65,11 @@ impl Desk {
         *lock(&self.0.channels) = Some(controller.channels().clone());
         controller.channels().iter().for_each(|channel| channel.use_interrupts(true));
         controller
+    }
+
+    /// From now on memory is said to lie where none is, or no longer.
+    pub(crate) fn lie(&self, lies: bool) {
+        self.0.lies.store(lies, Ordering::SeqCst);
     }
 
     /// Polls a future until it is ready.
@@ -127,7 +135,10 @@ unsafe impl Hal for Desk {
     }
 
     fn gpa(&self, address: *const u8) -> Option<Gpa> {
-        Some(Gpa(address.expose_provenance() as u64))
+        // Below what any process has.
+        const NOWHERE: u64 = 0x1000;
+        let address = address.expose_provenance() as u64;
+        Some(Gpa(if self.0.lies.load(Ordering::SeqCst) { NOWHERE } else { address }))
     }
 
     fn post_message(&self, _: u32, _: u32, _: &[u8]) -> Result<(), HvError> {

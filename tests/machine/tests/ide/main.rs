@@ -189,6 +189,21 @@ fn a_transfer_that_is_dropped_resets_the_channel_and_the_next_does_well() {
 }
 
 #[test]
+fn memory_that_the_controller_does_not_find_is_told_and_does_no_harm() {
+    let machine = Machine::new();
+    let disk = machine.desk.controller().disks()[0].clone();
+    for interrupts in [false, true] {
+        disk.channel().use_interrupts(interrupts);
+        let mut bytes = [0; 8 * SECTOR];
+        machine.desk.lie(true);
+        assert_eq!(machine.desk.run(disk.read(0, &mut bytes)), Err(IdeError::BusMaster));
+        assert_eq!(machine.desk.run(disk.write(0, &bytes)), Err(IdeError::BusMaster));
+        machine.desk.lie(false);
+        machine.desk.run(disk.read(0, &mut bytes)).expect("the channel is well again");
+    }
+}
+
+#[test]
 fn both_drives_of_a_channel_take_turns() {
     let machine = Machine::new();
     let controller = machine.desk.controller();
