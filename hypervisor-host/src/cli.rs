@@ -157,10 +157,12 @@ struct RunArgs {
     #[arg(long)]
     test_devices: bool,
     /// A disk: a raw image or a block device; may be repeated. ro: it can't be written; cow: changes are thrown away; cow=FILE:
-    /// changes are kept in FILE; lun: its number, 0 to 63 (the next that is free)
+    /// changes are kept in FILE; lun: its number, 0 to 63 (the next that is free); ide: on an emulated IDE controller, as primary
+    /// master, primary slave, secondary master or secondary slave, 0 to 3 (the first that is free); cdrom: the medium of a CD-ROM
+    /// drive there
     #[arg(
         long = "disk",
-        value_name = "FILE[,ro][,lun=N][,cow[=FILE]]",
+        value_name = "FILE[,ro][,cow[=FILE]][,lun=N|,ide[=N]]|FILE,cdrom[,ide=N]",
         value_parser = OsStringValueParser::new().try_map(|text| DiskOptions::parse(&text))
     )]
     disks: Vec<DiskOptions>,
@@ -168,7 +170,7 @@ struct RunArgs {
     #[arg(long, value_enum, default_value_t)]
     disk_engine: EngineChoice,
     /// A network card, plugged into a TAP device, a user-mode network (passt), a stream of frames or a switch of this
-    /// user's machines; may be repeated. Further options: mac=, mtu= (1500), queues= (as many as VPs), pcap=FILE records its
+    /// user's machines; may be repeated. Further options: mac=, mtu= (1500), queues= (as many as VPs), model= (netvsc, or tulip for an emulated DEC 21140A), pcap=FILE records its
     /// frames; for user also tcp=HOST:GUEST and udp=HOST:GUEST lead ports of this computer to the guest
     #[arg(long = "net", value_name = "tap=NAME|user|stream=PATH|switch=NAME[,OPTION=…]…")]
     nets: Vec<NetOptions>,
@@ -421,7 +423,7 @@ mod tests {
             (&["--kernel", "k", "--timeout", "0"], "number of seconds"),
             (&["--kernel", "k", "--timeout", "inf"], "number of seconds"),
             (&["--kernel", "k", "--frobnicate"], "--frobnicate"),
-            (&["--kernel", "k", "--disk", "d,rw"], "give ro, lun=N, cow or cow=FILE"),
+            (&["--kernel", "k", "--disk", "d,rw"], "give ro, lun=N, cow, cow=FILE"),
             (&["--kernel", "k", "--disk", "d,lun=64"], "N from 0 to 63"),
             (&["--kernel", "k", "--disk", "d,ro,cow"], "only one of ro, cow"),
             (&["--kernel", "k", "--disk", ""], "names no file"),

@@ -93,6 +93,31 @@ impl MachineConfig {
         self.hyperv && self.offered.privileges.contains(needed)
     }
 
+    /// Whether the machine has PCI: only for emulated devices.
+    pub fn has_pci(&self) -> bool {
+        self.ide_disks().next().is_some() || self.emulated_cards().next().is_some()
+    }
+
+    /// Disks of the synthetic controller.
+    pub fn synthetic_disks(&self) -> impl Iterator<Item = &DiskOptions> {
+        self.disks.iter().filter(|disk| disk.ide.is_none())
+    }
+
+    /// Disks of the IDE controller.
+    pub fn ide_disks(&self) -> impl Iterator<Item = &DiskOptions> {
+        self.disks.iter().filter(|disk| disk.ide.is_some())
+    }
+
+    /// Cards on VMBus, with the numbers that all cards share.
+    pub fn synthetic_cards(&self) -> impl Iterator<Item = (u16, &NetOptions)> {
+        (0..).zip(&self.nets).filter(|(_, card)| !card.is_emulated())
+    }
+
+    /// Cards on PCI, with the numbers that all cards share.
+    pub fn emulated_cards(&self) -> impl Iterator<Item = (u16, &NetOptions)> {
+        (0..).zip(&self.nets).filter(|(_, card)| card.is_emulated())
+    }
+
     /// Whether the machine has a VMBus.
     pub fn has_vmbus(&self) -> bool {
         self.vmbus.unwrap_or(true) && self.can_have_vmbus()

@@ -74,7 +74,7 @@ pub enum HostError {
     NoVmbus,
     /// Network cards are asked for, and there is no VMBus for them.
     #[error(
-        "network cards (--net) are on VMBus, and this machine has none; offer it (--vmbus, --hyperv, --hv-disable, --hv-only), or leave them out"
+        "network cards (--net) are on VMBus, and this machine has none; offer it (--vmbus, --hyperv, --hv-disable, --hv-only), or leave them out or give model=tulip"
     )]
     NoBusForCards,
     /// Integration components are asked for, and there is no VMBus for them.
@@ -96,7 +96,7 @@ pub enum HostError {
     Control(#[from] SocketError),
     /// Disks without a bus to have them on.
     #[error(
-        "cannot give the machine disks: it has no VMBus; leave out --disk, or what switches VMBus off"
+        "cannot give the machine disks: it has no VMBus; leave out --disk, give it ide, or leave out what switches VMBus off"
     )]
     NoBusForDisks,
     /// A disk.

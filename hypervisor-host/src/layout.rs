@@ -114,5 +114,9 @@ pub const ACPI_SLEEP_STATUS_PORT: u16 = 0x0601;
 pub const ACPI_RESET_PORT: u16 = 0x0602;
 /// Value that resets when written to [`ACPI_RESET_PORT`] (`RESET_VALUE`).
 pub const ACPI_RESET_VALUE: u8 = 1;
+/// The power management registers of machines with PCI, laid out as the PIIX4's (82371AB data sheet, §7.2).
+pub const ACPI_PM_PORT: u16 = 0x0640;
+/// ACPI's interrupt in machines with PCI, a PC's usual one.
+pub const ACPI_SCI: u8 = 9;
 /// `SLP_TYP` for soft-off, the first value of the DSDT's `_S5` package.
 pub const ACPI_S5_SLEEP_TYPE: u8 = 5;

@@ -3,6 +3,7 @@
 //! What a person can get wrong is checked first, in this order: values, files, the report's place, KVM.
 //! So a mistake is told the same way on a computer without KVM.
 
+mod emulated;
 mod services;
 
 use std::fs::{File, Metadata};
@@ -11,8 +12,9 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use self::emulated::Emulated;
 use self::services::{add_cards, add_components, add_storage, facilities, storage};
-use crate::acpi;
+use crate::acpi::{self, Described};
 use crate::check;
 use crate::config::{ByteSize, CpuList, MachineConfig, ModuleFile};
 use crate::control::ControlSocket;
@@ -20,6 +22,7 @@ use crate::emulated::Output;
 use crate::error::HostError;
 use crate::host_memory;
 use crate::loader::{self, Boot, Module, Payload, Role, Source};
+use crate::net::open::Networks;
 use crate::outcome::{Ending, Outcome};
 use crate::partition::memory::GuestRam;
 use crate::partition::vp::allowed_cpus;
@@ -43,7 +46,7 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     if config.vmbus == Some(true) && !config.can_have_vmbus() {
         return Err(HostError::NoVmbus);
     }
-    if !config.nets.is_empty() && !config.has_vmbus() {
+    if config.synthetic_cards().next().is_some() && !config.has_vmbus() {
         return Err(HostError::NoBusForCards);
     }
     if config.ic.is_some_and(|ic| ic != IcChoice::OFF) && !config.has_vmbus() {
@@ -51,7 +54,10 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     }
     let (ram, boot) = load(config)?;
     let storage = storage(config)?;
-    let cards = netvsp::cards(&config.nets, config.vps)?;
+    let number = netvsp::machine_number();
+    let mut networks = Networks::default();
+    let cards = netvsp::cards(config.synthetic_cards(), &mut networks, number, config.vps)?;
+    let mut emulated = Emulated::open(config, &mut networks, number)?;
     let control = config.control.as_deref().map(ControlSocket::bind).transpose()?;
     let report_file =
         config.report.as_deref().map(|path| create_report(config, path)).transpose()?;
@@ -64,7 +70,8 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     }
     // Before there are threads, which all must leave signals alone.
     let mut signals = Signals::take().map_err(HostError::system("watch for signals"))?;
-    let partition = Partition::new(&kvm, config, ram, boot, output)?;
+    let partition = Partition::new(&kvm, config, ram, boot, output, emulated.plan())?;
+    emulated.count(&partition);
     let components = add_components(config, &partition)?;
     add_storage(&partition, storage.as_ref())?;
     add_cards(&partition, &cards)?;
@@ -76,7 +83,13 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
         .map(|socket| {
             let machine = machine_report(config, boot);
             let storage = storage.as_ref();
-            socket.serve(facilities(&machine, &running.shared, &components, storage, &cards))
+            socket.serve(facilities(
+                &machine,
+                &running.shared,
+                &components,
+                storage,
+                (&cards, emulated.cards()),
+            ))
         })
         .transpose()
         .map_err(HostError::system("answer on the control socket"))?;
@@ -95,6 +108,7 @@ pub fn run(config: &MachineConfig, output: &Output) -> Result<Report, HostError>
     let mut report = finish(config, running, boot, &components);
     report.disks = storage.as_ref().map(|it| it.controller().report()).unwrap_or_default();
     report.nets = cards.iter().map(|card| card.report()).collect();
+    emulated.report(&mut report);
     // What a client still waits for has an end with the machine.
     drop(control);
     if let Some((file, path)) = report_file.zip(config.report.as_deref()) {
@@ -114,7 +128,9 @@ fn load(config: &MachineConfig) -> Result<(GuestRam, Boot), HostError> {
     let modules = config.modules.iter().map(open_module).collect::<Result<Vec<_>, _>>()?;
     let ram = GuestRam::new(config.ram)?;
     let memory = ram.guest();
-    let rsdp = acpi::write_tables(memory, config.vps.get(), config.has_vmbus())?;
+    let described =
+        Described { vps: config.vps.get(), vmbus: config.has_vmbus(), pci: config.has_pci() };
+    let rsdp = acpi::write_tables(memory, described)?;
     let payload =
         Payload { initrd: initrd.as_ref(), modules: &modules, command_line: &config.cmdline };
     let boot = loader::load(memory, &image, payload, rsdp, config.boot)?;

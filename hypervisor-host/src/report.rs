@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Policy;
+use crate::emulated::tulip::TulipReport;
 use crate::hyperv::crash::CrashReport;
 use crate::outcome::{Outcome, Reason};
 use crate::partition::shared::{Shared, nanoseconds_since};
@@ -61,6 +62,12 @@ pub struct Report {
     /// Network cards, in the order of their numbers.
     #[serde(default)]
     pub nets: Vec<NetReport>,
+    /// Drives of the emulated IDE controller, by their places.
+    #[serde(default)]
+    pub ide: Vec<DiskReport>,
+    /// Emulated network cards, in the order of their numbers.
+    #[serde(default)]
+    pub emulated_nets: Vec<TulipReport>,
     /// Each VP.
     pub vps: Vec<VpReport>,
     /// Snapshots, in the order in which the guest asked for them.
@@ -293,6 +300,8 @@ impl Report {
             ic,
             disks: Vec::new(),
             nets: Vec::new(),
+            ide: Vec::new(),
+            emulated_nets: Vec::new(),
             vps: (0..).zip(shared.vps.iter()).map(|it| vp_report(shared, &machine, it)).collect(),
             machine,
             marks: marks.kept,
@@ -345,6 +354,7 @@ mod tests {
             ending: Ending::new().unwrap(),
             crashes: Arc::new(Crashes::new().unwrap()),
             ports: PortBus::default(),
+            pci: None,
             test_memory: None,
             kicks: Arc::new(VpKicks::new(2)),
             hyperv: None,

@@ -508,7 +508,7 @@ fn disks_that_can_not_be_used() {
         (&[named(&disk, ""), named(&disk, "")], &["another machine or disk uses it"]),
         (&[named(&disk, ",lun=64")], &["N from 0 to 63"]),
         (&[named(&disk, ",lun=x")], &["\"x\"", "N from 0 to 63"]),
-        (&[named(&disk, ",writable")], &["writable", "give ro, lun=N, cow or cow=FILE"]),
+        (&[named(&disk, ",writable")], &["writable", "give ro, lun=N, cow, cow=FILE"]),
         (&[named(&disk, ",ro,cow")], &["only one of ro, cow"]),
         (&[named(&disk, ",cow=")], &["cow="]),
         (&[",ro".into()], &["names no file"]),

@@ -1,4 +1,4 @@
-//! The DSDT (§5.2.11.1): soft-off, the processors, COM1 and, where there is one, VMBus.
+//! The DSDT (§5.2.11.1): soft-off, the processors, COM1 and, where there are any, VMBus and PCI.
 //!
 //! What Linux needs of VMBus (`drivers/hv/vmbus_drv.c`): a device whose hardware id is `VMBUS`, with
 //! resources of its own, below a device whose address window the VMBus drivers may use for MMIO. Its
@@ -12,7 +12,7 @@ use acpi_tables::aml::{
 use acpi_tables::sdt::Sdt;
 use acpi_tables::{Aml, AmlSink};
 
-use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID, to_bytes};
+use super::{Described, OEM_ID, OEM_REVISION, OEM_TABLE_ID, pci, to_bytes};
 use crate::layout;
 
 /// 2: integers have 64 bits (§5.2.11.1).
@@ -23,11 +23,11 @@ const WORKING: u8 = 0x0F;
 /// I/O ports of a 16550.
 const UART_PORTS: u8 = 8;
 
-/// The table for processors with the ids 0 to `vps - 1`.
-pub(super) fn bytes(vps: u32, vmbus: bool) -> Vec<u8> {
+/// The table of a machine.
+pub(super) fn bytes(machine: Described) -> Vec<u8> {
     let mut table = Sdt::new(*b"DSDT", HEADER_BYTES, REVISION, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     table.append_slice(&to_bytes(&soft_off()));
-    table.append_slice(&system_bus(vps, vmbus));
+    table.append_slice(&system_bus(machine));
     table.as_slice().to_vec()
 }
 
@@ -40,10 +40,13 @@ fn soft_off() -> Name {
 const ZERO: u8 = 0;
 
 /// `\_SB`: everything else.
-fn system_bus(vps: u32, has_vmbus: bool) -> Vec<u8> {
-    let mut devices: Vec<Raw> = (0..vps).map(processor).collect();
+fn system_bus(machine: Described) -> Vec<u8> {
+    let mut devices: Vec<Raw> = (0..machine.vps).map(processor).collect();
     devices.push(com1());
-    devices.extend(has_vmbus.then(vmbus));
+    devices.extend(machine.vmbus.then(vmbus));
+    if machine.pci {
+        devices.extend([pci::host_bridge(), pci::reservation()]);
+    }
     let devices: Vec<&dyn Aml> = devices.iter().map(|device| device as &dyn Aml).collect();
     to_bytes(&Scope::new(Path::new("_SB_"), devices))
 }
@@ -97,7 +100,7 @@ const _: () =
 const _: () = assert!(layout::COM1_IRQ < 16 && layout::VMBUS_IRQ < 16);
 
 /// AML that is encoded already.
-struct Raw(Vec<u8>);
+pub(super) struct Raw(pub(super) Vec<u8>);
 
 impl Aml for Raw {
     fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {

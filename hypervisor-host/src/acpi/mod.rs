@@ -1,6 +1,6 @@
-//! The ACPI tables: how a guest finds its processors, COM1, VMBus, and how to power off and reset.
+//! The ACPI tables: how a guest finds its processors, COM1, VMBus, PCI, and how to power off and reset.
 //!
-//! RSDP, XSDT, RSDT, FADT (hardware-reduced), MADT and DSDT, one after the other in the area that
+//! RSDP, XSDT, RSDT, FADT, MADT and DSDT, in machines with PCI also FACS and MCFG, one after the other in the area that
 //! [`layout::ACPI_START`] reserves. Section numbers are those of ACPI 6.5. The tables' formats come
 //! from rust-vmm's `acpi_tables`; what it lacks is added in `madt` and `dsdt`. The end of the area has
 //! code that resets the machine (`reset_entry`).
@@ -8,12 +8,14 @@
 mod dsdt;
 mod fadt;
 mod madt;
+mod pci;
 mod reset_entry;
 mod rsdt;
 #[cfg(test)]
 mod tests;
 
 use acpi_tables::Aml;
+use acpi_tables::facs::FACS;
 use acpi_tables::rsdp::Rsdp;
 use acpi_tables::xsdt::XSDT;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
@@ -23,6 +25,19 @@ use crate::layout;
 const OEM_ID: [u8; 6] = *b"ENLTEN";
 const OEM_TABLE_ID: [u8; 8] = *b"HYPRHOST";
 const OEM_REVISION: u32 = 1;
+/// What the tables tell of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Described {
+    /// Virtual processors, whose APIC ids are 0 to `vps - 1`.
+    pub vps: u32,
+    /// Whether there is VMBus.
+    pub vmbus: bool,
+    /// Whether there is PCI, and with it ACPI's fixed hardware.
+    pub pci: bool,
+}
+
+/// The FACS starts at a multiple of this (§5.2.10).
+const FACS_ALIGNMENT: u64 = 64;
 /// Tables start at multiples of this (§5.2.5.1 asks it of the RSDP).
 const TABLE_ALIGNMENT: u64 = 16;
 
@@ -43,26 +58,37 @@ pub enum AcpiError {
     NoRam(u64),
 }
 
-/// Writes the tables for `vps` virtual processors, whose APIC ids are 0 to `vps - 1`, of a machine with or without VMBus.
+/// Writes the tables of a machine.
 ///
 /// Returns where the RSDP lies.
+///
+/// # Errors
+/// There are too many processors, or there is no room.
 pub fn write_tables<M: GuestMemoryBackend>(
     memory: &M,
-    vps: u32,
-    vmbus: bool,
+    machine: Described,
 ) -> Result<GuestAddress, AcpiError> {
-    if vps == 0 || vps > layout::MAX_VPS {
-        return Err(AcpiError::VpCount(vps));
+    if machine.vps == 0 || machine.vps > layout::MAX_VPS {
+        return Err(AcpiError::VpCount(machine.vps));
     }
     let mut area = Area::after_rsdp();
-    let dsdt = area.add(memory, &dsdt::bytes(vps, vmbus))?;
-    let fadt = area.add(memory, &fadt::bytes(dsdt))?;
-    let madt = area.add(memory, &madt::bytes(vps))?;
+    let dsdt = area.add(memory, &dsdt::bytes(machine))?;
+    let fadt = match machine.pci {
+        false => fadt::hardware_reduced(dsdt),
+        true => {
+            area.next = area.next.next_multiple_of(FACS_ALIGNMENT);
+            let facs = area.add(memory, &to_bytes(&FACS::new()))?;
+            fadt::with_fixed_hardware(dsdt, facs)
+        }
+    };
+    let mut tables = vec![area.add(memory, &fadt)?, area.add(memory, &madt::bytes(machine))?];
+    if machine.pci {
+        tables.push(area.add(memory, &pci::mcfg())?);
+    }
     let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
-    xsdt.add_entry(fadt);
-    xsdt.add_entry(madt);
+    tables.iter().for_each(|&table| xsdt.add_entry(table));
     let xsdt = area.add(memory, &to_bytes(&xsdt))?;
-    let rsdt = area.add(memory, &rsdt::bytes(&[fadt, madt])?)?;
+    let rsdt = area.add(memory, &rsdt::bytes(&tables)?)?;
     write(memory, layout::ACPI_START.0, &rsdt::pointer(rsdt, xsdt)?)?;
     write(memory, reset_entry::ADDRESS, &reset_entry::code())?;
     Ok(layout::ACPI_START)

@@ -36,6 +36,11 @@ fn table(memory: &GuestMemoryMmap, address: u64, signature: &[u8; 4]) -> Vec<u8>
     table
 }
 
+/// A machine without PCI.
+fn plain(vps: u32) -> Described {
+    Described { vps, vmbus: true, pci: false }
+}
+
 struct Tables {
     fadt: Vec<u8>,
     madt: Vec<u8>,
@@ -45,7 +50,7 @@ struct Tables {
 /// Writes the tables for `vps` processors and follows the pointers from the RSDP.
 fn tables(vps: u32) -> Tables {
     let memory = memory();
-    let rsdp = write_tables(&memory, vps, true).unwrap();
+    let rsdp = write_tables(&memory, plain(vps)).unwrap();
     assert_eq!(rsdp.0, 0xE_0000);
     let rsdp = bytes(&memory, rsdp.0, 36);
     assert_eq!(&rsdp[..8], b"RSD PTR ");
@@ -78,7 +83,7 @@ fn every_table_is_whole_for_any_number_of_processors() {
 #[test]
 fn tables_do_not_overlap() {
     let memory = memory();
-    write_tables(&memory, 64, true).unwrap();
+    write_tables(&memory, plain(64)).unwrap();
     let xsdt_address = u64_at(&bytes(&memory, 0xE_0000, 36), 24);
     let xsdt = table(&memory, xsdt_address, b"XSDT");
     let fadt_address = u64_at(&xsdt, 36);
@@ -153,7 +158,7 @@ fn com1_has_its_ports_and_interrupt() {
 
 #[test]
 fn a_machine_without_vmbus_has_no_such_device() {
-    let dsdt = super::dsdt::bytes(2, false);
+    let dsdt = super::dsdt::bytes(Described { vmbus: false, ..plain(2) });
     assert_eq!(count(&dsdt, b"VMBUS"), 0);
     assert_eq!(count(&dsdt, b"VMOD"), 0);
     assert_eq!(count(&dsdt, b"COM1"), 1);
@@ -177,7 +182,7 @@ fn vmbus_lies_in_a_module_with_an_mmio_window() {
 #[test]
 fn the_reset_entry_of_a_bios_writes_the_reset_register() {
     let memory = memory();
-    write_tables(&memory, 1, true).unwrap();
+    write_tables(&memory, plain(1)).unwrap();
     // Intel SDM 2: MOV DX, imm16 is BA; MOV AL, imm8 is B0; OUT DX, AL is EE; HLT is F4; JMP rel8 is EB.
     let code = [0xBA, 0x02, 0x06, 0xB0, 0x01, 0xEE, 0xF4, 0xEB, 0xFD];
     assert_eq!(bytes(&memory, 0xF_FFF0, 9), code);
@@ -186,12 +191,78 @@ fn the_reset_entry_of_a_bios_writes_the_reset_register() {
 #[test]
 fn a_number_of_processors_out_of_range_is_refused() {
     for vps in [0, 65, u32::MAX] {
-        assert_eq!(write_tables(&memory(), vps, true), Err(AcpiError::VpCount(vps)));
+        assert_eq!(write_tables(&memory(), plain(vps)), Err(AcpiError::VpCount(vps)));
     }
 }
 
 #[test]
 fn a_guest_without_ram_for_the_tables_is_refused() {
     let little = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0xE_0000)]).unwrap();
-    assert!(matches!(write_tables(&little, 1, true), Err(AcpiError::NoRam(_))));
+    assert!(matches!(write_tables(&little, plain(1)), Err(AcpiError::NoRam(_))));
+}
+
+/// The tables of a machine with PCI, by their signatures; FACS and DSDT as the FADT names them.
+fn tables_with_pci(vps: u32) -> (Tables, Vec<u8>, Vec<u8>) {
+    let memory = memory();
+    let rsdp = write_tables(&memory, Described { pci: true, ..plain(vps) }).unwrap();
+    let xsdt = table(&memory, u64_at(&bytes(&memory, rsdp.0, 36), 24), b"XSDT");
+    let rsdt = table(&memory, u32_at(&bytes(&memory, rsdp.0, 36), 16).into(), b"RSDT");
+    assert_eq!((xsdt.len(), rsdt.len()), (36 + 3 * 8, 36 + 3 * 4));
+    let fadt = table(&memory, u64_at(&xsdt, 36), b"FACP");
+    let madt = table(&memory, u64_at(&xsdt, 44), b"APIC");
+    let mcfg = table(&memory, u64_at(&xsdt, 52), b"MCFG");
+    let dsdt = table(&memory, u64_at(&fadt, 140), b"DSDT");
+    let facs_address = u64_at(&fadt, 132);
+    assert_eq!(facs_address % 64, 0);
+    let facs = bytes(&memory, facs_address, 64);
+    (Tables { fadt, madt, dsdt }, mcfg, facs)
+}
+
+#[test]
+fn with_pci_the_fadt_has_fixed_hardware() {
+    let (Tables { fadt, .. }, _, facs) = tables_with_pci(1);
+    assert_eq!(u32_at(&fadt, 112) & 1 << 20, 0, "not HW_REDUCED_ACPI");
+    assert_eq!(fadt[46..48], [9, 0], "SCI_INT");
+    let blocks = [56, 64, 76].map(|offset| u32_at(&fadt, offset));
+    assert_eq!(blocks, [0x640, 0x644, 0x648], "PM1a_EVT_BLK, PM1a_CNT_BLK, PM_TMR_BLK");
+    assert_eq!([fadt[88], fadt[89], fadt[91]], [4, 2, 4], "their lengths");
+    assert_eq!(fadt[148..160], [1, 32, 0, 2, 0x40, 0x06, 0, 0, 0, 0, 0, 0], "X_PM1a_EVT_BLK");
+    assert_eq!(fadt[172..184], [1, 16, 0, 2, 0x44, 0x06, 0, 0, 0, 0, 0, 0], "X_PM1a_CNT_BLK");
+    assert_eq!(fadt[208..220], [1, 32, 0, 3, 0x48, 0x06, 0, 0, 0, 0, 0, 0], "X_PM_TMR_BLK");
+    assert_eq!((&facs[..4], u32_at(&facs, 4)), (&b"FACS"[..], 64));
+}
+
+#[test]
+fn with_pci_its_interrupts_and_acpis_are_level_triggered() {
+    let (Tables { madt, .. }, ..) = tables_with_pci(1);
+    for irq in [9, 10, 11] {
+        assert_eq!(count(&madt, &[2, 10, 0, irq, irq, 0, 0, 0, 0x0D, 0]), 1, "override of {irq}");
+    }
+    assert_eq!(count(&tables(1).madt, &[2, 10, 0]), 0, "none without PCI");
+}
+
+#[test]
+fn with_pci_the_mcfg_tells_of_bus_0() {
+    let (_, mcfg, _) = tables_with_pci(1);
+    // Base address, segment 0, buses 0 to 0, reserved.
+    assert_eq!(mcfg[44..], [0, 0, 0, 0xE8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn with_pci_the_host_bridge_has_windows_and_routes() {
+    let (Tables { dsdt, .. }, ..) = tables_with_pci(64);
+    // EISA ids PNP0A03 and PNP0C02.
+    assert_eq!(count(&dsdt, b"PCI0\x08_HID\x0C\x41\xD0\x0A\x03"), 1);
+    assert_eq!(count(&dsdt, b"MBRS\x08_HID\x0C\x41\xD0\x0C\x02"), 1);
+    // Word I/O, produced, whole range: 0 to 0xCF7.
+    assert_eq!(count(&dsdt, b"\x88\x0D\x00\x01\x0C\x03\0\0\0\0\xF7\x0C\0\0\xF8\x0C"), 1);
+    // Double word memory: 0xC0000000 to 0xDFFFFFFF.
+    let memory = b"\0\0\0\xC0\xFF\xFF\xFF\xDF\0\0\0\0\0\0\0\x20";
+    assert_eq!(count(&dsdt, memory), 1);
+    // Memory32Fixed, writable: 1 MiB at 0xE8000000.
+    assert_eq!(count(&dsdt, b"\x86\x09\x00\x01\0\0\0\xE8\0\0\x10\0"), 1);
+    // Package of 4: slot 2, any function; INTA#; no link; GSI 10. Slot 3: GSI 11.
+    assert_eq!(count(&dsdt, b"\x04\x0C\xFF\xFF\x02\0\0\0\x0A\x0A"), 1);
+    assert_eq!(count(&dsdt, b"\x04\x0C\xFF\xFF\x03\0\0\0\x0A\x0B"), 1);
+    assert_eq!(count(&super::dsdt::bytes(plain(1)), b"PCI0"), 0);
 }

@@ -61,6 +61,11 @@ impl DiskFacility {
         let options = DiskOptions::parse(disk.as_ref()).map_err(|error| {
             Failure::bad_request(format!("cannot add the disk {disk}: {error}"))
         })?;
+        if options.ide.is_some() {
+            return Err(Failure::bad_request(format!(
+                "cannot add the disk {disk}: drives of the IDE controller are there from the start or not at all; leave out ide and cdrom"
+            )));
+        }
         let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
         let lun = options.lun.or_else(|| self.0.free_lun());
         let lun = lun.ok_or_else(|| {
@@ -175,6 +180,7 @@ mod tests {
             ("add", json!({ "disk": "/no/where" }), "/no/where"),
             ("add", json!({ "disk": format!("{path},ro,lun=0") }), "number 0 already"),
             ("add", json!({ "disk": format!("{path},lun=99") }), "from 0 to 63"),
+            ("add", json!({ "disk": format!("{path},ide") }), "from the start or not at all"),
             ("remove", json!({ "name": "5" }), "no disk 5"),
             ("resize", json!({ "name": "0", "size": "12Q" }), "no size"),
             ("resize", json!({ "name": "0", "size": "8K" }), "its device or base"),

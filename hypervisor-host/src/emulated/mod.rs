@@ -3,6 +3,7 @@
 //! A device answers by filling a buffer; what only the machine can do (end, take a snapshot) it asks
 //! for by a [`Request`].
 
+pub mod acpi_pm;
 pub mod cmos;
 pub mod enl_ports;
 pub mod exit;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex};
 
 use hv_abi::host::Mark;
 
+use self::pci::PciBus;
 use crate::outcome::Outcome;
 use crate::stats::lock;
 
@@ -52,6 +54,7 @@ struct Slot {
 #[derive(Default)]
 pub struct PortBus {
     slots: Vec<Slot>,
+    pci: Option<Arc<PciBus>>,
 }
 
 impl PortBus {
@@ -61,14 +64,22 @@ impl PortBus {
         self.slots.push(Slot { first, last, device: Mutex::new(Box::new(device)) });
     }
 
+    /// Has the functions of a PCI bus answer where no device does.
+    pub fn set_pci(&mut self, bus: Arc<PciBus>) {
+        self.pci = Some(bus);
+    }
+
     /// A read. Ports without a device read as all ones.
     ///
     /// # Errors
     /// [`Unclaimed`] if no device has the port; `data` is filled all the same.
     pub fn read(&self, port: u16, data: &mut [u8]) -> Result<(), Unclaimed> {
         data.fill(0xFF);
-        let slot = self.slot(port)?;
-        lock(&slot.device).read(port - slot.first, data);
+        match (self.slot(port), &self.pci) {
+            (Some(slot), _) => lock(&slot.device).read(port - slot.first, data),
+            (None, Some(pci)) if pci.read_port(port, data) => {}
+            (None, _) => return Err(Unclaimed),
+        }
         Ok(())
     }
 
@@ -77,12 +88,20 @@ impl PortBus {
     /// # Errors
     /// [`Unclaimed`] if no device has the port.
     pub fn write(&self, port: u16, data: &[u8]) -> Result<Option<Request>, Unclaimed> {
-        let slot = self.slot(port)?;
-        Ok(lock(&slot.device).write(port - slot.first, data))
+        match (self.slot(port), &self.pci) {
+            (Some(slot), _) => Ok(lock(&slot.device).write(port - slot.first, data)),
+            (None, Some(pci)) if pci.write_port(port, data) => Ok(None),
+            (None, _) => Err(Unclaimed),
+        }
     }
 
-    fn slot(&self, port: u16) -> Result<&Slot, Unclaimed> {
-        self.slots.iter().find(|slot| (slot.first..=slot.last).contains(&port)).ok_or(Unclaimed)
+    /// The PCI bus, if this port is for one of its functions or nobody.
+    pub fn pci_at(&self, port: u16) -> Option<&PciBus> {
+        self.pci.as_deref().filter(|_| self.slot(port).is_none())
+    }
+
+    fn slot(&self, port: u16) -> Option<&Slot> {
+        self.slots.iter().find(|slot| (slot.first..=slot.last).contains(&port))
     }
 }
 

@@ -68,7 +68,7 @@ impl PortDevice for KeyboardController {
 pub struct ResetControl(u8);
 
 impl ResetControl {
-    /// Its port. (Wider accesses at 0xCF8 are PCI configuration, which this machine has not.)
+    /// Its port. (Wider accesses are those of PCI configuration, [`super::pci::ports`].)
     pub const PORT: u16 = 0xCF9;
     /// Bit 2: reset when it goes from 0 to 1.
     const RESET_CPU: u8 = 1 << 2;

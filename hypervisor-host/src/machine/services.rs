@@ -10,6 +10,7 @@ use crate::control::disk::DiskFacility;
 use crate::control::machine::MachineFacility;
 use crate::control::net::NetFacility;
 use crate::control::{self, Facilities};
+use crate::emulated::tulip::Tulip;
 use crate::error::HostError;
 use crate::partition::Partition;
 use crate::partition::shared::Shared;
@@ -55,7 +56,7 @@ pub(super) fn facilities(
     shared: &Arc<Shared>,
     components: &Components,
     storage: Option<&Arc<StorvspDevice>>,
-    cards: &[Arc<NetVsp>],
+    (synthetic, emulated): (&[Arc<NetVsp>], &[Arc<Tulip>]),
 ) -> Facilities {
     let machine = MachineFacility::new(shared.clone(), json!(machine));
     let mut all: Facilities = vec![Arc::new(machine)];
@@ -63,13 +64,14 @@ pub(super) fn facilities(
     if let Some(storage) = storage {
         all.push(Arc::new(DiskFacility::new(storage.controller().clone())));
     }
-    all.push(Arc::new(NetFacility::new(cards)));
+    all.push(Arc::new(NetFacility::new(synthetic).with(emulated)));
     all
 }
 
 /// The controller with the machine's disks; also without any where some may be added later.
 pub(super) fn storage(config: &MachineConfig) -> Result<Option<Arc<StorvspDevice>>, HostError> {
-    if config.disks.is_empty() && (config.control.is_none() || !config.has_vmbus()) {
+    let any = config.synthetic_disks().next().is_some();
+    if !any && (config.control.is_none() || !config.has_vmbus()) {
         return Ok(None);
     }
     if !config.has_vmbus() {

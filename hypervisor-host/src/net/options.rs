@@ -29,8 +29,19 @@ pub struct NetOptions {
     pub mtu: u16,
     /// Where its frames are recorded.
     pub pcap: Option<PathBuf>,
+    /// What the guest sees of it; synthetic if there is nothing said.
+    pub model: Option<CardModel>,
     /// Channels that the guest may have; as many as VPs if there is none.
     pub queues: Option<u16>,
+}
+
+/// What kind of card it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CardModel {
+    /// Hyper-V's synthetic card.
+    Netvsc,
+    /// DEC's 21140A on PCI.
+    Tulip,
 }
 
 /// What a card is plugged into.
@@ -67,7 +78,7 @@ pub enum NetOptionError {
     Network(String),
     /// A further option that there is not.
     #[error(
-        "{0:?} is no option of a network; give mac=, mtu=, pcap= or queues=, and for user also tcp= or udp="
+        "{0:?} is no option of a network; give mac=, mtu=, pcap=, model= or queues=, and for user also tcp= or udp="
     )]
     Option(String),
     /// An option twice.
@@ -84,6 +95,12 @@ pub enum NetOptionError {
     /// Not a number of queues.
     #[error("{0:?} is no number of queues; give a number from 1 to {NVSP_MAX_CHANNELS}")]
     Queues(String),
+    /// Not a model.
+    #[error("{0:?} is no model of a network card; give netvsc or tulip")]
+    Model(String),
+    /// What only synthetic cards can do.
+    #[error("a card of model tulip has no {0}; give that with model=netvsc")]
+    NotOfTulip(&'static str),
     /// Not a file.
     #[error("pcap= names no file; give one such as pcap=net.pcap")]
     Pcap,
@@ -111,13 +128,15 @@ impl FromStr for NetOptions {
     fn from_str(text: &str) -> Result<Self, NetOptionError> {
         let mut words = text.split(',');
         let network = network(words.next().unwrap_or_default())?;
-        let mut options = Self { network, mac: None, mtu: 0, pcap: None, queues: None };
+        let mut options =
+            Self { network, mac: None, mtu: 0, pcap: None, queues: None, model: None };
         for word in words {
             options.add(word)?;
         }
         if options.mtu == 0 {
             options.mtu = DEFAULT_MTU;
         }
+        options.check_model()?;
         Ok(options)
     }
 }
@@ -138,6 +157,23 @@ fn network(word: &str) -> Result<Network, NetOptionError> {
 }
 
 impl NetOptions {
+    /// Whether it is an emulated card, on PCI.
+    pub fn is_emulated(&self) -> bool {
+        self.model == Some(CardModel::Tulip)
+    }
+
+    fn check_model(&self) -> Result<(), NetOptionError> {
+        match self.model {
+            Some(CardModel::Tulip) if self.queues.is_some() => {
+                Err(NetOptionError::NotOfTulip("queues="))
+            }
+            Some(CardModel::Tulip) if self.mtu > DEFAULT_MTU => {
+                Err(NetOptionError::NotOfTulip("mtu= above 1500"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn add(&mut self, word: &str) -> Result<(), NetOptionError> {
         let Some((key, value)) = word.split_once('=') else {
             return Err(NetOptionError::Option(word.into()));
@@ -148,6 +184,7 @@ impl NetOptions {
             "pcap" if value.is_empty() => return Err(NetOptionError::Pcap),
             "pcap" => self.pcap.replace(value.into()).is_some(),
             "queues" => self.queues.replace(queues(value)?).is_some(),
+            "model" => self.model.replace(model(value)?).is_some(),
             "tcp" | "udp" => match &mut self.network {
                 Network::User(forwards) => {
                     forwards.push(forward(key == "udp", value)?);
@@ -180,6 +217,14 @@ fn queues(text: &str) -> Result<u16, NetOptionError> {
     let queues = text.parse().ok();
     let queues = queues.filter(|&queues| (1..=NVSP_MAX_CHANNELS).contains(&usize::from(queues)));
     queues.ok_or_else(|| NetOptionError::Queues(text.into()))
+}
+
+fn model(text: &str) -> Result<CardModel, NetOptionError> {
+    match text {
+        "netvsc" => Ok(CardModel::Netvsc),
+        "tulip" => Ok(CardModel::Tulip),
+        _ => Err(NetOptionError::Model(text.into())),
+    }
 }
 
 fn forward(udp: bool, text: &str) -> Result<Forward, NetOptionError> {
@@ -220,6 +265,10 @@ mod tests {
         assert_eq!(options.pcap, Some("a b.pcap".into()));
         let plain = parse("user").unwrap();
         assert_eq!((plain.mtu, plain.queues, plain.mac), (DEFAULT_MTU, None, None));
+        assert!(
+            !plain.is_emulated() && !parse("user,model=netvsc,queues=2").unwrap().is_emulated()
+        );
+        assert!(parse("user,model=tulip,mtu=1400").unwrap().is_emulated());
     }
 
     #[test]
@@ -250,6 +299,11 @@ mod tests {
             ("user,mtu=", "no MTU"),
             ("user,queues=0", "number of queues"),
             ("user,queues=65", "number of queues"),
+            ("user,model=e1000", "no model"),
+            ("user,model=", "no model"),
+            ("user,model=tulip,model=tulip", "twice"),
+            ("user,model=tulip,queues=2", "no queues="),
+            ("user,mtu=9000,model=tulip", "no mtu="),
             ("user,pcap=", "no file"),
             ("user,mtu=1500,mtu=1500", "twice"),
             ("user,pcap=a,pcap=b", "twice"),

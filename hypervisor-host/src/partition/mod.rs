@@ -38,9 +38,13 @@ use self::memory::GuestRam;
 use self::shared::Shared;
 use self::vp::VpThreads;
 use crate::config::MachineConfig;
+use crate::emulated::acpi_pm::AcpiPm;
 use crate::emulated::cmos::Cmos;
 use crate::emulated::enl_ports::EnlPorts;
 use crate::emulated::exit::DebugExit;
+use crate::emulated::pci::plan::BuildError;
+use crate::emulated::pci::ports::ConfigPorts;
+use crate::emulated::pci::{IrqLines, PciBus, PciPlan};
 use crate::emulated::power::{AcpiPower, KeyboardController, ResetControl};
 use crate::emulated::testdev::{self, memory::TestMemory};
 use crate::emulated::uart::{self, UartInput};
@@ -75,6 +79,11 @@ pub enum PartitionError {
     /// The bus of synthetic devices.
     #[error("cannot build the machine: {0}; look at the limits of this process")]
     Vmbus(#[from] StartError),
+    /// The bus of emulated devices.
+    #[error(
+        "cannot build the machine: {0}; give fewer devices, or look at the limits of this process"
+    )]
+    Pci(#[from] BuildError),
     /// Boot data does not fit.
     #[error("cannot write boot data into guest RAM: {0}; give more by --memory")]
     Memory(#[from] GuestMemoryError),
@@ -107,6 +116,7 @@ impl Partition {
         ram: GuestRam,
         boot: Boot,
         output: &Output,
+        emulated: Option<PciPlan>,
     ) -> Result<Self, PartitionError> {
         let supported = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
@@ -136,6 +146,10 @@ impl Partition {
         let count = config.vps.get();
         let stats: Arc<[VpStats]> = (0..count).map(|_| VpStats::default()).collect();
         let (mut ports, uart_input) = devices(&vm, ram.guest(), output, &stats)?;
+        let pci = emulated.map(|plan| pci_bus(&mut ports, &vm, ram.guest(), plan)).transpose()?;
+        if pci.is_none() {
+            ports.add(ResetControl::PORT, 1, ResetControl::new());
+        }
         if config.test_devices {
             let (ram_bytes, set_line) = (config.ram.bytes(), line_setter(vm.clone()));
             let synic = hyperv.as_ref().map(|hyperv| hyperv.synic());
@@ -163,6 +177,7 @@ impl Partition {
             ending: Ending::new().map_err(no_descriptor())?,
             crashes,
             ports,
+            pci,
             test_memory: config.test_devices.then(TestMemory::default),
             kicks,
             hyperv,
@@ -311,12 +326,25 @@ fn devices(
     ports.add(AcpiPower::FIRST, AcpiPower::COUNT, AcpiPower);
     ports.add(Cmos::FIRST, Cmos::COUNT, Cmos::default());
     ports.add(KeyboardController::PORT, 1, KeyboardController);
-    ports.add(ResetControl::PORT, 1, ResetControl::new());
     Ok((ports, input))
 }
 
+/// The bus of emulated devices, with the ports that come with it.
+fn pci_bus(
+    ports: &mut PortBus,
+    vm: &Arc<VmFd>,
+    memory: &GuestMemoryMmap,
+    plan: PciPlan,
+) -> Result<Arc<PciBus>, PartitionError> {
+    let bus = Arc::new(plan.build(memory, &IrqLines::new(line_setter(vm.clone())))?);
+    ports.add(ConfigPorts::FIRST, ConfigPorts::COUNT, ConfigPorts::new(bus.clone()));
+    ports.add(AcpiPm::FIRST, AcpiPm::COUNT, AcpiPm::new());
+    ports.set_pci(bus.clone());
+    Ok(bus)
+}
+
 /// Sets an interrupt line of the machine to a level.
-fn line_setter(vm: Arc<VmFd>) -> impl Fn(u32, bool) + Send {
+fn line_setter(vm: Arc<VmFd>) -> impl Fn(u32, bool) + Send + Sync {
     move |line, level| {
         // Fails only for a line that the interrupt controllers have not.
         let _ = vm.set_irq_line(line, level);

@@ -135,6 +135,20 @@ impl<'a> VpRunner<'a> {
     fn ports(&mut self, access: PortAccess) -> Option<Outcome> {
         let mut outcome = None;
         let shared = self.shared;
+        let data = exit::port_data(&mut self.vcpu);
+        // A string instruction is one call for a PCI function.
+        if data.len() > access.width
+            && let Some(pci) = shared.ports.pci_at(access.port)
+        {
+            let claimed = match access.read {
+                true => pci.read_port_repeated(access.port, access.width, data),
+                false => pci.write_port_repeated(access.port, access.width, data),
+            };
+            if !claimed {
+                self.stats.count_unclaimed();
+            }
+            return None;
+        }
         for element in exit::port_data(&mut self.vcpu).chunks_mut(access.width) {
             let result = if access.read {
                 shared.ports.read(access.port, element).map(|()| None)
@@ -153,10 +167,15 @@ impl<'a> VpRunner<'a> {
 
     fn memory_access(&mut self, address: u64, read: bool) {
         let data = exit::mmio_data(&mut self.vcpu);
-        let claimed = self.shared.test_memory.as_ref().is_some_and(|memory| match read {
+        let test_memory = self.shared.test_memory.as_ref().is_some_and(|memory| match read {
             true => memory.read(address, data),
             false => memory.write(address, data),
         });
+        let claimed = test_memory
+            || self.shared.pci.as_ref().is_some_and(|pci| match read {
+                true => pci.read_memory(address, data),
+                false => pci.write_memory(address, data),
+            });
         if !claimed {
             self.stats.count_unclaimed();
         }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use hv_abi::host::Mark;
 
 use crate::emulated::PortBus;
+use crate::emulated::pci::PciBus;
 use crate::emulated::testdev::memory::TestMemory;
 use crate::hyperv::HypervInterface;
 use crate::hyperv::crash::Crashes;
@@ -29,6 +30,8 @@ pub struct Shared {
     pub crashes: Arc<Crashes>,
     /// Devices.
     pub ports: PortBus,
+    /// The bus of emulated devices, if the machine has one.
+    pub pci: Option<Arc<PciBus>>,
     /// The test kernels' device memory, if the machine has their devices.
     pub test_memory: Option<TestMemory>,
     /// The VPs' threads.

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::controller::{Controller, ControllerError, MAX_LUNS};
 use super::disk::Disk;
 use super::file::{Access, FileDisk, OpenError};
-use super::options::{DiskMode, DiskOptions};
+use super::options::{DiskMode, DiskOptions, IDE_POSITIONS, IdeOptions};
 use super::overlay::{self, OverlayError};
 use super::unit::{Unit, identity_of};
 
@@ -41,6 +41,20 @@ pub enum UnusableDisk {
         path: PathBuf,
         /// Why not.
         error: ControllerError,
+    },
+    /// Somebody else has its place.
+    #[error("cannot use the disk {}: place {place} of the IDE controller is taken; give another ide=N", path.display())]
+    PlaceTaken {
+        /// The file.
+        path: PathBuf,
+        /// The place.
+        place: u8,
+    },
+    /// All places are taken.
+    #[error("cannot use the disk {}: the IDE controller has {IDE_POSITIONS} drives already; give fewer", path.display())]
+    TooManyDrives {
+        /// The file.
+        path: PathBuf,
     },
     /// All numbers are taken.
     #[error("cannot use the disk {}: there are {MAX_LUNS} disks already; give fewer", path.display())]
@@ -99,13 +113,48 @@ pub fn unit(options: &DiskOptions, lun: u8) -> Result<Arc<Unit>, UnusableDisk> {
     Ok(Arc::new(Unit::new(&options.path.to_string_lossy(), identity, disk)))
 }
 
-/// A controller with all disks. Those without a number get the lowest that nobody asks for, in order.
+/// A drive of the IDE controller.
+#[derive(Clone)]
+pub struct IdeUnit {
+    /// Its disk or medium.
+    pub unit: Arc<Unit>,
+    /// A CD-ROM drive.
+    pub cdrom: bool,
+}
+
+/// The drives of the IDE controller by their places. Those without a place get the first that nobody asks for, in order.
+///
+/// # Errors
+/// A disk can't be used, two want the same place, or there are too many.
+pub fn ide_units<'a>(
+    disks: impl Iterator<Item = &'a DiskOptions>,
+) -> Result<[Option<IdeUnit>; IDE_POSITIONS as usize], UnusableDisk> {
+    let mut drives = [const { None }; IDE_POSITIONS as usize];
+    let asked = |options: &DiskOptions| options.ide.unwrap_or_default();
+    let (placed, others): (Vec<_>, Vec<_>) =
+        disks.partition(|options| asked(options).position.is_some());
+    for options in placed.into_iter().chain(others) {
+        let IdeOptions { position, cdrom } = asked(options);
+        let path = || options.path.clone();
+        let free = (0..).zip(&drives).find(|(_, drive)| drive.is_none()).map(|(place, _)| place);
+        let place =
+            position.or(free).ok_or_else(|| UnusableDisk::TooManyDrives { path: path() })?;
+        let taken = || UnusableDisk::PlaceTaken { path: path(), place };
+        let slot: &mut Option<IdeUnit> =
+            drives.get_mut(usize::from(place)).filter(|slot| slot.is_none()).ok_or_else(taken)?;
+        *slot = Some(IdeUnit { unit: unit(options, place)?, cdrom });
+    }
+    Ok(drives)
+}
+
+/// A controller with all synthetic disks. Those without a number get the lowest that nobody asks for, in order.
 ///
 /// # Errors
 /// A disk can't be used, or two want the same number.
 pub fn controller(disks: &[DiskOptions]) -> Result<Controller, UnusableDisk> {
     let controller = Controller::default();
-    let (numbered, others): (Vec<_>, Vec<_>) = disks.iter().partition(|disk| disk.lun.is_some());
+    let (numbered, others): (Vec<_>, Vec<_>) =
+        disks.iter().filter(|disk| disk.ide.is_none()).partition(|disk| disk.lun.is_some());
     for options in numbered.into_iter().chain(others) {
         let path = || options.path.clone();
         let lun = options.lun.or_else(|| controller.free_lun());
@@ -125,6 +174,32 @@ mod tests {
     fn options(folder: &TestFolder, text: &str) -> DiskOptions {
         let path = folder.path("").to_string_lossy().into_owned();
         DiskOptions::parse(text.replace('@', &path).as_ref()).unwrap()
+    }
+
+    #[test]
+    fn ide_drives_take_the_places_that_nobody_asks_for() {
+        let folder = TestFolder::new();
+        let open = |texts: &[&str]| {
+            let disks: Vec<_> = texts.iter().map(|text| options(&folder, text)).collect();
+            ide_units(disks.iter())
+        };
+        for name in ["a", "b", "c", "d", "e"] {
+            folder.sparse(name, 4096);
+        }
+        let drives = open(&["@a,ide", "@b,cdrom", "@c,ide=0", "@d,ide=3"]).unwrap();
+        let place = |drive: &Option<IdeUnit>| {
+            let drive = drive.as_ref().unwrap();
+            (drive.unit.name().chars().last().unwrap(), drive.cdrom)
+        };
+        let places = drives.each_ref().map(place);
+        assert_eq!(places, [('c', false), ('a', false), ('b', true), ('d', false)]);
+        drop(drives);
+        let five = ["@a,ide", "@b,ide", "@c,ide", "@d,ide", "@e,ide"];
+        let error = |texts: &[&str]| open(texts).err().unwrap().to_string();
+        assert!(error(&five).contains("4 drives already; give fewer"));
+        assert!(
+            error(&["@a,ide=2", "@b,ide=2"]).contains("place 2 of the IDE controller is taken")
+        );
     }
 
     #[test]

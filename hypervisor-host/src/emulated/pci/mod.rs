@@ -4,7 +4,7 @@
 //! - [`config`]: [`ConfigSpace`], a function's 256 bytes with what a guest may change in them
 //! - [`ports`], [`bus`]: configuration mechanism 1 and memory-mapped configuration space (ECAM)
 //! - [`lines`]: [`IrqLine`], an interrupt line that several functions may share
-//! - [`bridges`]: host bridge and ISA bridge
+//! - [`bridges`]: host bridge and ISA bridge; [`plan`]: what else a machine shall have
 //! - [`testing`]: a bus without a machine
 //!
 //! *PCI 3.0* is the PCI Local Bus Specification, revision 3.0. What the guest writes is never trusted: a base address may be
@@ -16,6 +16,7 @@ pub mod bus;
 pub mod config;
 pub mod context;
 pub mod lines;
+pub mod plan;
 pub mod ports;
 mod routes;
 pub mod testing;
@@ -24,6 +25,7 @@ pub use self::bus::{AddError, PciBus};
 pub use self::config::{BusMaster, ConfigSpace};
 pub use self::context::DeviceContext;
 pub use self::lines::{IrqLine, IrqLines};
+pub use self::plan::PciPlan;
 
 /// Which of a function's regions an access is to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

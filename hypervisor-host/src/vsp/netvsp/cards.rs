@@ -14,13 +14,16 @@ use crate::net::mac::MacAddress;
 use crate::net::open::{NetError, Networks};
 use crate::net::options::NetOptions;
 
-/// Makes a machine's cards and what they are plugged into.
+/// Makes a machine's synthetic cards and what they are plugged into; `machine` is its [number](machine_number).
 ///
 /// # Errors
 /// A network can't be had.
-pub fn cards(options: &[NetOptions], vps: VpCount) -> Result<Vec<Arc<NetVsp>>, NetError> {
-    let mut networks = Networks::default();
-    let machine = machine_number();
+pub fn cards<'a>(
+    options: impl Iterator<Item = (u16, &'a NetOptions)>,
+    networks: &mut Networks,
+    machine: u16,
+    vps: VpCount,
+) -> Result<Vec<Arc<NetVsp>>, NetError> {
     let make = |(index, options): (u16, &NetOptions)| {
         let backend = networks.open(options)?;
         let of_card = NetVspOptions::new(index);
@@ -33,11 +36,11 @@ pub fn cards(options: &[NetOptions], vps: VpCount) -> Result<Vec<Arc<NetVsp>>, N
         };
         Ok(Arc::new(NetVsp::new(options, backend)))
     };
-    (0..).zip(options).map(make).collect()
+    options.map(make).collect()
 }
 
 /// A number that hardly two machines have that run at the same time: machines that share a network must not share addresses.
-fn machine_number() -> u16 {
+pub fn machine_number() -> u16 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut hasher = DefaultHasher::new();
     (std::process::id(), since_1970).hash(&mut hasher);

@@ -56,7 +56,7 @@ use crate::stats::gauges::Counted;
 use crate::stats::lock;
 use crate::vmbus::{DeviceOffer, HostChannel, ServeError, VmbusDevice};
 
-pub use self::cards::{NetReport, cards};
+pub use self::cards::{NetReport, cards, machine_number};
 pub use self::error::NetVspError;
 
 /// What a card is made of.
