@@ -100,18 +100,6 @@ impl PortBus {
         self.pci.as_deref().filter(|_| self.slot(port).is_none())
     }
 
-    /// All elements of a string instruction, of `width` bytes each, if the port is of a PCI function, which may take them by one
-    /// call. `false` if not.
-    pub fn repeat(&self, port: u16, read: bool, width: usize, data: &mut [u8]) -> bool {
-        let Some(pci) = self.pci.as_ref().filter(|_| self.slot(port).is_none()) else {
-            return false;
-        };
-        match read {
-            true => pci.read_port_repeated(port, width, data),
-            false => pci.write_port_repeated(port, width, data),
-        }
-    }
-
     fn slot(&self, port: u16) -> Option<&Slot> {
         self.slots.iter().find(|slot| (slot.first..=slot.last).contains(&port))
     }
@@ -237,16 +225,6 @@ mod tests {
         let mut word = [0; 4];
         assert_eq!(bus().read(0x11, &mut word), Ok(()));
         assert_eq!(word, [1, 0xFF, 0xFF, 0xFF]);
-    }
-
-    #[test]
-    fn string_instructions_are_one_call_for_functions_of_pci_only() {
-        let mut bus = bus();
-        let mut data = [0; 4];
-        assert!(!bus.repeat(0x1F0, true, 2, &mut data), "no PCI");
-        bus.set_pci(Arc::new(PciBus::default()));
-        assert!(!bus.repeat(0x10, true, 1, &mut data), "a device of its own has the port");
-        assert!(!bus.repeat(0x1F0, false, 2, &mut data), "nobody has it");
     }
 
     #[test]
