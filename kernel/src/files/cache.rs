@@ -136,27 +136,27 @@ impl<B: Deref<Target = [u8]>> Cache<B> {
         self.uses.get()
     }
 
-    /// Copies a block.
+    /// Copies what lies at `position`, in bytes, as far as one chunk has it: at least a byte, unless `bytes` is empty.
     ///
     /// # Errors
     ///
     /// [`Fault`].
-    pub fn read_block(&self, index: u64, block: &mut [u8; BLOCK_BYTES]) -> Result<(), Fault> {
-        if index >= self.blocks {
-            return Err(Fault::Unreadable);
-        }
-        let chunk = Chunk(index / CHUNK_BLOCKS);
+    pub fn read_some(&self, position: u64, bytes: &mut [u8]) -> Result<usize, Fault> {
+        let end = self.blocks.saturating_mul(BLOCK_BYTES as u64);
+        let left = end.checked_sub(position).filter(|left| *left != 0).ok_or(Fault::Unreadable)?;
+        let chunk = Chunk(position / CHUNK_BYTES as u64);
         let mut slots = self.slots.borrow_mut();
         let found = slots.iter_mut().find(|slot| slot.state.chunk() == Some(chunk));
         let slot = found.ok_or(Fault::Missing(chunk))?;
         match (slot.state, &slot.buffer) {
             (State::Ready(_), Some(buffer)) => {
-                let at = (index % CHUNK_BLOCKS) as usize * BLOCK_BYTES;
-                let bytes = buffer.get(at..at + BLOCK_BYTES).ok_or(Fault::Unreadable)?;
-                block.copy_from_slice(bytes);
+                let whole = buffer.get(..CHUNK_BYTES).ok_or(Fault::Unreadable)?;
+                let rest = &whole[(position % CHUNK_BYTES as u64) as usize..];
+                let count = rest.len().min(bytes.len()).min(left.try_into().unwrap_or(usize::MAX));
+                bytes[..count].copy_from_slice(&rest[..count]);
                 slot.used = self.stamp();
                 self.last.set(Some(chunk));
-                Ok(())
+                Ok(count)
             }
             (State::Failed(_), _) => {
                 // Whoever asks the next time has it tried again.
@@ -165,5 +165,19 @@ impl<B: Deref<Target = [u8]>> Cache<B> {
             }
             _ => Err(Fault::Missing(chunk)),
         }
+    }
+
+    /// Copies all that lies at `position`, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]; what is in `bytes` then is nobody's.
+    pub fn read_all(&self, mut position: u64, mut bytes: &mut [u8]) -> Result<(), Fault> {
+        while !bytes.is_empty() {
+            let count = self.read_some(position, bytes)?;
+            position = position.saturating_add(count as u64);
+            bytes = &mut bytes[count..];
+        }
+        Ok(())
     }
 }

@@ -11,6 +11,13 @@ const HIDDEN: u8 = 0x02;
 const SYSTEM: u8 = 0x04;
 const VOLUME: u8 = 0x08;
 const FOLDER: u8 = 0x10;
+/// First byte of the name of an entry that is no more.
+const DELETED: u8 = 0xE5;
+/// What stands for that byte in a name that really begins with it.
+const ESCAPED: u8 = 0x05;
+/// Flags of Windows NT and Linux (`CASE_LOWER_BASE`, `CASE_LOWER_EXT` in `fs/fat/fat.h`): the short name is shown in lower case.
+const LOWER_BASE: u8 = 0x08;
+const LOWER_ENDING: u8 = 0x10;
 /// What the entries of a long name have for attributes.
 const LONG: u8 = 0x0F;
 const LAST: u8 = 0x40;
@@ -40,9 +47,19 @@ impl RawEntry {
         u32::from_le_bytes([self.0[28], self.0[29], self.0[30], self.0[31]])
     }
 
-    pub(super) fn cluster(&self) -> u32 {
-        let half = |at: usize| u32::from(u16::from_le_bytes([self.0[at], self.0[at + 1]]));
-        half(20) << 16 | half(26)
+    /// The first cluster; its upper half is there on FAT32 only.
+    pub(super) fn cluster(&self, is_fat32: bool) -> u32 {
+        let high = if is_fat32 { self.half(20) } else { 0 };
+        high << 16 | self.half(26)
+    }
+
+    /// Date and time of the last change, as the entry has them.
+    pub(super) fn modified(&self) -> u32 {
+        self.half(24) << 16 | self.half(22)
+    }
+
+    fn half(&self, at: usize) -> u32 {
+        u16::from_le_bytes([self.0[at], self.0[at + 1]]).into()
     }
 
     fn checksum(&self) -> u8 {
@@ -50,11 +67,19 @@ impl RawEntry {
     }
 
     fn short_name(&self) -> String {
-        let text = |bytes: &[u8]| {
-            let bytes = bytes.trim_ascii_end();
-            bytes.iter().map(|byte| char::from(*byte)).collect::<String>()
+        let text = |bytes: &[u8], is_lower: bool| {
+            let case = |byte: u8| if is_lower { byte.to_ascii_lowercase() } else { byte };
+            let bytes = bytes.trim_ascii_end().iter();
+            bytes.map(|byte| char::from(case(*byte))).collect::<String>()
         };
-        let (mut name, ending) = (text(&self.0[..8]), text(&self.0[8..11]));
+        let mut base = [0; 8];
+        base.copy_from_slice(&self.0[..8]);
+        if base[0] == ESCAPED {
+            base[0] = DELETED;
+        }
+        let flags = self.0[12];
+        let mut name = text(&base, flags & LOWER_BASE != 0);
+        let ending = text(&self.0[8..11], flags & LOWER_ENDING != 0);
         if !ending.is_empty() {
             name.push('.');
             name.push_str(&ending);
@@ -78,7 +103,7 @@ impl Names {
     /// Takes the next entry of a folder; whether it is something with a name, which is now known.
     pub(super) fn take(&mut self, entry: &RawEntry) -> bool {
         let RawEntry(bytes) = entry;
-        if bytes[0] == 0xE5 {
+        if bytes[0] == DELETED {
             self.units.clear();
             return false;
         }

@@ -1,4 +1,4 @@
-//! Paths, folders and files of a FAT16 or FAT32 volume (Microsoft, *FAT: General Overview of On-Disk Format*, 1.03), read only.
+//! Paths, folders and files of a FAT12, FAT16 or FAT32 volume (Microsoft, *FAT: General Overview of On-Disk Format*, 1.03), read only.
 //! It lies in a disk's first partition, or is the whole disk.
 //!
 //! `embedded-sdmmc` can't be had: with the host's crates beside it, cargo gives its `thiserror` the feature `std` (docs/decisions.md, D8).
@@ -14,7 +14,7 @@ use super::entry::{ENTRY_BYTES, Names, RawEntry};
 
 /// Entries of a folder that are listed.
 const MAX_ENTRIES: usize = 1000;
-/// Blocks that a folder may have: 2 MiB, so that a chain without an end has one.
+/// Blocks that a folder may have: 2 MiB (specification §6.1), so that a chain without an end has one.
 const MAX_FOLDER_BLOCKS: u32 = 4096;
 
 /// A name in a folder.
@@ -33,14 +33,63 @@ pub struct Entry {
 pub struct File {
     /// Its length in bytes.
     pub bytes: u32,
+    /// Date and time of its last change, as its entry has them.
+    pub modified: u32,
     first: u32,
     /// The cluster that was read last, and its number within the file.
     near: Cell<(u32, u32)>,
 }
 
+impl File {
+    /// Number of its first cluster: tells it from others of the same volume, empty ones aside.
+    pub fn first_cluster(&self) -> u32 {
+        self.first
+    }
+}
+
+/// How the table has the cluster that follows another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Fat12,
+    Fat16,
+    Fat32,
+}
+
+impl Kind {
+    /// The number of clusters tells the two old kinds apart; FAT32 has no 16-bit length of its table. So Linux has it, and the
+    /// specification where a volume is large enough for FAT32.
+    fn of(clusters: u32, has_short_table: bool) -> Option<Self> {
+        match clusters {
+            0 => None,
+            _ if !has_short_table => Some(Self::Fat32),
+            1..4085 => Some(Self::Fat12),
+            4085..65_525 => Some(Self::Fat16),
+            _ => None,
+        }
+    }
+
+    /// Clusters that a table of so many blocks has room for. The first two entries are no clusters', and the last numbers are
+    /// none.
+    fn most_clusters(self, table_blocks: u32) -> u64 {
+        let bytes = u64::from(table_blocks) * BLOCK_BYTES as u64;
+        let (entries, numbers) = match self {
+            Self::Fat12 => (bytes * 2 / 3, LAST_12),
+            Self::Fat16 => (bytes / 2, LAST_16),
+            Self::Fat32 => (bytes / 4, LAST_32),
+        };
+        // One more number marks bad clusters.
+        entries.min(u64::from(numbers) - 1).saturating_sub(2)
+    }
+}
+
+/// From this number on an entry ends its chain.
+const LAST_12: u32 = 0xFF8;
+const LAST_16: u32 = 0xFFF8;
+const LAST_32: u32 = 0x0FFF_FFF8;
+
 #[derive(Clone, Copy)]
 enum Folder {
-    /// FAT16's root: so many blocks from there on.
+    /// The root of the old kinds: so many blocks from there on.
     Fixed(u64, u32),
     Chain(u32),
 }
@@ -48,7 +97,7 @@ enum Folder {
 /// A volume. Every operation may end with [`FileError::Missing`], and is then to be tried again.
 pub struct Volume<'c, B> {
     cache: &'c Cache<B>,
-    is_fat32: bool,
+    kind: Kind,
     cluster_blocks: u32,
     clusters: u32,
     table: u64,
@@ -95,17 +144,25 @@ impl<'c, B: Deref<Target = [u8]>> Volume<'c, B> {
         let root = reserved.checked_add(tables.checked_mul(table_blocks)?)?;
         let data = root.checked_add(root_blocks)?;
         let clusters = blocks.checked_sub(data)? / cluster_blocks;
-        // The number of clusters alone tells the kinds apart; FAT12 is for floppies.
-        let is_fat32 = clusters >= 65_525;
-        if clusters < 4085 || start.checked_add(blocks.into())? > cache.blocks() {
+        let kind = Kind::of(clusters, u16_at(boot, 22) != 0)?;
+        // What the table has no entry for is out of reach.
+        let clusters = u64::from(clusters).min(kind.most_clusters(table_blocks)) as u32;
+        if clusters == 0 || start.checked_add(blocks.into())? > cache.blocks() {
+            return None;
+        }
+        let is_fat32 = kind == Kind::Fat32;
+        // FAT32 may say that only one table is kept.
+        let flags = if is_fat32 { u16_at(boot, 40) } else { 0 };
+        let active = if flags & 0x80 != 0 { flags & 0xF } else { 0 };
+        if active >= tables {
             return None;
         }
         Some(Self {
             cache,
-            is_fat32,
+            kind,
             cluster_blocks,
             clusters,
-            table: start + u64::from(reserved),
+            table: start + u64::from(reserved) + u64::from(active) * u64::from(table_blocks),
             data: start + u64::from(data),
             root: if is_fat32 {
                 Folder::Chain(u32_at(boot, 44))
@@ -153,32 +210,50 @@ impl<'c, B: Deref<Target = [u8]>> Volume<'c, B> {
         if entry.is_folder() {
             return Err(FileError::NotFound);
         }
-        let first = entry.cluster();
-        Ok(File { bytes: entry.bytes(), first, near: Cell::new((0, first)) })
+        let (bytes, first) = (entry.bytes(), self.cluster_of(&entry));
+        // What is longer than the volume has no end to be found.
+        if u64::from(bytes) > u64::from(self.clusters) * self.cluster_bytes() {
+            return Err(FileError::Broken);
+        }
+        Ok(File { bytes, modified: entry.modified(), first, near: Cell::new((0, first)) })
     }
 
-    /// Reads from `offset` on; gives the number of bytes, which is less than there is room for only at the file's end.
+    fn cluster_of(&self, entry: &RawEntry) -> u32 {
+        entry.cluster(self.kind == Kind::Fat32)
+    }
+
+    fn cluster_bytes(&self) -> u64 {
+        u64::from(self.cluster_blocks) * BLOCK_BYTES as u64
+    }
+
+    /// Reads from `offset` on, as much as is in memory; gives the number of bytes, 0 only at the file's end.
     ///
     /// # Errors
     ///
-    /// [`FileError`]; what is in `bytes` then is nobody's.
+    /// [`FileError`], if there is not even one byte.
     pub fn read(&self, file: &File, offset: u32, bytes: &mut [u8]) -> Result<usize, FileError> {
         let left = file.bytes.saturating_sub(offset) as usize;
         let count = bytes.len().min(left);
-        let mut block = [0; BLOCK_BYTES];
         let mut done = 0;
         while done < count {
-            let at = offset as usize + done;
-            let number = (at / BLOCK_BYTES) as u32;
-            let cluster = self.seek(file, number / self.cluster_blocks)?;
-            let place = self.block_of(cluster)? + u64::from(number % self.cluster_blocks);
-            read(self.cache, place, &mut block)?;
-            let rest = &block[at % BLOCK_BYTES..];
-            let piece = rest.len().min(count - done);
-            bytes[done..done + piece].copy_from_slice(&rest[..piece]);
-            done += piece;
+            match self.read_some(file, u64::from(offset) + done as u64, &mut bytes[done..count]) {
+                Ok(more) => done += more,
+                Err(FileError::Missing(_)) if done != 0 => break,
+                Err(error) => return Err(error),
+            }
         }
-        Ok(count)
+        Ok(done)
+    }
+
+    /// Reads no further than to the end of a cluster.
+    fn read_some(&self, file: &File, at: u64, bytes: &mut [u8]) -> Result<usize, FileError> {
+        let (number, within) = (at / self.cluster_bytes(), at % self.cluster_bytes());
+        // A file's length has 32 bits.
+        let cluster = self.seek(file, number as u32)?;
+        let place = self.block_of(cluster)? * BLOCK_BYTES as u64 + within;
+        let rest = usize::try_from(self.cluster_bytes() - within).unwrap_or(usize::MAX);
+        let most = bytes.len().min(rest);
+        self.cache.read_some(place, &mut bytes[..most]).map_err(error_of)
     }
 
     /// The file's cluster of that number; the chain leads forwards only.
@@ -204,15 +279,22 @@ impl<'c, B: Deref<Target = [u8]>> Volume<'c, B> {
     /// The cluster after this one, `None` at the end.
     fn next(&self, cluster: u32) -> Result<Option<u32>, FileError> {
         self.block_of(cluster)?;
-        let bytes = if self.is_fat32 { 4 } else { 2 };
-        let at = cluster as usize * bytes;
-        let mut block = [0; BLOCK_BYTES];
-        read(self.cache, self.table + (at / BLOCK_BYTES) as u64, &mut block)?;
-        let at = at % BLOCK_BYTES;
-        let (value, last) = if self.is_fat32 {
-            (u32_at(&block, at) & 0x0FFF_FFFF, 0x0FFF_FFF8)
-        } else {
-            (u16_at(&block, at), 0xFFF8)
+        let number = u64::from(cluster);
+        let (at, bytes) = match self.kind {
+            // Two entries share three bytes.
+            Kind::Fat12 => (number + number / 2, 2),
+            Kind::Fat16 => (number * 2, 2),
+            Kind::Fat32 => (number * 4, 4),
+        };
+        let mut entry = [0; 4];
+        let place = self.table * BLOCK_BYTES as u64 + at;
+        self.cache.read_all(place, &mut entry[..bytes]).map_err(error_of)?;
+        let entry = u32::from_le_bytes(entry);
+        let (value, last) = match self.kind {
+            Kind::Fat12 if cluster % 2 == 1 => (entry >> 4, LAST_12),
+            Kind::Fat12 => (entry & 0xFFF, LAST_12),
+            Kind::Fat16 => (entry, LAST_16),
+            Kind::Fat32 => (entry & 0x0FFF_FFFF, LAST_32),
         };
         Ok((value < last).then_some(value))
     }
@@ -220,7 +302,7 @@ impl<'c, B: Deref<Target = [u8]>> Volume<'c, B> {
     fn folder(&self, path: &[String]) -> Result<Folder, FileError> {
         path.iter().try_fold(self.root, |folder, name| {
             let entry = self.entry(folder, name)?;
-            let cluster = entry.is_folder().then(|| entry.cluster());
+            let cluster = entry.is_folder().then(|| self.cluster_of(&entry));
             cluster.map(Folder::Chain).ok_or(FileError::NotFound)
         })
     }
@@ -244,7 +326,7 @@ impl<'c, B: Deref<Target = [u8]>> Volume<'c, B> {
         let mut block = [0; BLOCK_BYTES];
         let mut names = Names::default();
         let mut cluster = if let Folder::Chain(first) = folder { first } else { 0 };
-        for number in 0..MAX_FOLDER_BLOCKS {
+        for number in 0..=MAX_FOLDER_BLOCKS {
             let place = match folder {
                 Folder::Fixed(_, blocks) if number >= blocks => return Ok(()),
                 Folder::Fixed(start, _) => start + u64::from(number),
@@ -252,6 +334,9 @@ impl<'c, B: Deref<Target = [u8]>> Volume<'c, B> {
                     let within = number % self.cluster_blocks;
                     if within == 0 && number != 0 {
                         let Some(next) = self.next(cluster)? else { return Ok(()) };
+                        if number == MAX_FOLDER_BLOCKS {
+                            return Err(FileError::Broken);
+                        }
                         cluster = next;
                     }
                     self.block_of(cluster)? + u64::from(within)
@@ -277,8 +362,13 @@ fn read<B: Deref<Target = [u8]>>(
     index: u64,
     block: &mut [u8; BLOCK_BYTES],
 ) -> Result<(), FileError> {
-    cache.read_block(index, block).map_err(|fault| match fault {
+    let position = index.checked_mul(BLOCK_BYTES as u64).ok_or(FileError::Broken)?;
+    cache.read_all(position, block).map_err(error_of)
+}
+
+fn error_of(fault: Fault) -> FileError {
+    match fault {
         Fault::Missing(chunk) => FileError::Missing(chunk),
         Fault::Unreadable => FileError::Broken,
-    })
+    }
 }

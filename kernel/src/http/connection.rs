@@ -1,19 +1,20 @@
 //! A connection: requests in, responses out, nothing kept beyond one head and one open file.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ops::Deref;
 
 use super::request::{self, Method, Request};
-use super::response::{self, Part};
+use super::response::{self, Head, Part};
 use super::{MAX_HEAD_BYTES, Status};
 use crate::files::FileError;
 use crate::files::cache::Chunk;
 use crate::files::volume::{File, Volume};
 
-/// Bytes read from a file at once: either all of them are in memory or none is taken.
+/// Most bytes read from a file at once.
 const PIECE_BYTES: usize = 16 << 10;
+const HTML: &str = "text/html; charset=utf-8";
 /// What a folder is shown by, if it has it.
 const INDEX: [&str; 2] = ["index.html", "index.htm"];
 
@@ -132,7 +133,7 @@ impl Connection {
         if let Some(body) = &mut self.body {
             let most = room.len().min(body.left as usize).min(PIECE_BYTES);
             match volume.read(&body.file, body.next, &mut room[..most]) {
-                Ok(bytes) if bytes == most => {
+                Ok(bytes) if bytes != 0 => {
                     *reads_on = true;
                     body.next += bytes as u32;
                     body.left -= bytes as u32;
@@ -166,7 +167,7 @@ impl Connection {
             Err(status) => {
                 self.ends = true;
                 self.input.clear();
-                self.page(status, false);
+                self.page(status, None, false);
             }
         }
         Ok(Some(0))
@@ -178,56 +179,65 @@ impl Connection {
         request: &Request,
     ) -> Result<(), Chunk> {
         let is_head = request.method == Method::Head;
-        match find(volume, &request.path) {
-            Ok(Found::File(file, name)) => {
-                self.file(file, &name, request);
-            }
+        match find(volume, request) {
+            Ok(Found::File(file, name)) => self.file(file, &name, request),
             Ok(Found::Listing(page)) => {
-                self.say(Status::OK, "text/html; charset=utf-8", &page, is_head);
+                let content = Some((HTML, page.len() as u64));
+                self.say(Head { content, ..Head::new(Status::OK, !self.ends) }, &page, is_head);
             }
+            Ok(Found::Folder(path)) => self.page(Status::MOVED_PERMANENTLY, Some(&path), is_head),
             Err(FileError::Missing(chunk)) => return Err(chunk),
-            Err(FileError::NotFound) => self.page(Status::NOT_FOUND, is_head),
-            Err(FileError::Broken) => {
-                self.page(Status::INTERNAL_SERVER_ERROR, is_head);
-            }
+            Err(FileError::NotFound) => self.page(Status::NOT_FOUND, None, is_head),
+            Err(FileError::Broken) => self.page(Status::INTERNAL_SERVER_ERROR, None, is_head),
         }
         Ok(())
     }
 
     fn file(&mut self, file: File, name: &str, request: &Request) {
+        let tag = &*format!("\"{:x}-{:x}-{:x}\"", file.modified, file.bytes, file.first_cluster());
+        if request.if_none_match.contain(tag) {
+            let head = Head { tag: Some(tag), ..Head::new(Status::NOT_MODIFIED, !self.ends) };
+            return self.put(head.to_string());
+        }
         let of = u64::from(file.bytes);
         // A range is for GET only (RFC 9110 §14.2).
-        let range = request.range.filter(|_| request.method == Method::Get);
-        let part = range.map(|range| range.resolve(of));
-        let (status, part) = match part {
+        let is_get = request.method == Method::Get;
+        let is_meant = request.if_range.as_deref().is_none_or(|wanted| wanted == tag);
+        let range = request.range.filter(|_| is_get && is_meant);
+        let (status, part) = match range.map(|range| range.resolve(of)) {
             None => (Status::OK, Part { first: 0, count: of, of }),
             Some(Some((first, count))) => (Status::PARTIAL_CONTENT, Part { first, count, of }),
             Some(None) => (Status::RANGE_NOT_SATISFIABLE, Part { first: 0, count: 0, of }),
         };
-        let kind = response::content_type(name);
-        let head = response::head(status, kind, part.count, Some(part), !self.ends);
-        self.put(head.into_bytes());
-        if request.method == Method::Get && part.count != 0 {
+        let head = Head {
+            content: Some((response::content_type(name), part.count)),
+            part: Some(part),
+            tag: Some(tag),
+            ..Head::new(status, !self.ends)
+        };
+        self.put(head.to_string());
+        if is_get && part.count != 0 {
             // Parts of a file whose length has 32 bits.
             self.body = Some(Body { file, next: part.first as u32, left: part.count as u32 });
         }
     }
 
-    fn page(&mut self, status: Status, is_head: bool) {
+    fn page(&mut self, status: Status, location: Option<&str>, is_head: bool) {
         let text = format!("<!DOCTYPE html><title>{status}</title><h1>{status}</h1>\n");
-        self.say(status, "text/html; charset=utf-8", &text, is_head);
+        let content = Some((HTML, text.len() as u64));
+        self.say(Head { content, location, ..Head::new(status, !self.ends) }, &text, is_head);
     }
 
-    fn say(&mut self, status: Status, kind: &str, text: &str, is_head: bool) {
-        let mut head = response::head(status, kind, text.len() as u64, None, !self.ends);
+    fn say(&mut self, head: Head<'_>, text: &str, is_head: bool) {
+        let mut all = head.to_string();
         if !is_head {
-            head.push_str(text);
+            all.push_str(text);
         }
-        self.put(head.into_bytes());
+        self.put(all);
     }
 
-    fn put(&mut self, bytes: Vec<u8>) {
-        self.output = bytes;
+    fn put(&mut self, text: String) {
+        self.output = text.into_bytes();
         self.sent = 0;
     }
 }
@@ -237,15 +247,24 @@ enum Found {
     File(File, String),
     /// A folder, as a page.
     Listing(String),
+    /// A folder that was asked for as if it were a file: its right path, so that links in its page lead somewhere.
+    Folder(String),
 }
 
 fn find<B: Deref<Target = [u8]>>(
     volume: &Volume<'_, B>,
-    path: &[String],
+    request: &Request,
 ) -> Result<Found, FileError> {
+    let path = &*request.path;
     if !volume.is_folder(path)? {
+        if request.is_folder {
+            return Err(FileError::NotFound);
+        }
         let name = path.last().cloned().unwrap_or_default();
         return Ok(Found::File(volume.open_file(path)?, name));
+    }
+    if !request.is_folder && !path.is_empty() {
+        return Ok(Found::Folder(response::folder_path(path)));
     }
     for index in INDEX {
         let mut inside = path.to_vec();
@@ -255,9 +274,7 @@ fn find<B: Deref<Target = [u8]>>(
             found => return Ok(Found::File(found?, index.into())),
         }
     }
-    let entries = volume.list(path)?;
-    let names = entries.iter().map(|entry| (&*entry.name, entry.is_folder));
-    Ok(Found::Listing(response::listing(path, names)))
+    Ok(Found::Listing(response::listing(path, &volume.list(path)?)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Reads chunks of the disk into the cache, several at a time.
 
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -13,12 +15,27 @@ use crate::machine::vmbus::KernelHal;
 /// Memory of a chunk: lent to the host while it reads.
 pub(super) type Buffer = IoBuffer;
 
-/// What the crate for FAT calls a block.
+/// What FAT calls a sector.
 const BLOCK_BYTES: u64 = 512;
 
-/// Memory for so many chunks, or as many as there is memory for.
-pub(super) fn buffers(chunks: usize) -> impl Iterator<Item = Buffer> {
-    (0..chunks).map_while(|_| IoBuffer::zeroed(CHUNK_BYTES))
+/// Chunks without which nothing can be read: one for the table of clusters, one for what is read, and some on their way.
+const LEAST_CHUNKS: usize = 4;
+
+/// Memory for so many chunks, or as many as there is memory for, which is then told; an error if these are too few.
+pub(super) fn buffers(chunks: usize) -> Result<Vec<Buffer>, String> {
+    let buffers: Vec<_> = (0..chunks).map_while(|_| IoBuffer::zeroed(CHUNK_BYTES)).collect();
+    let count = buffers.len();
+    if count < LEAST_CHUNKS {
+        return Err(format!(
+            "there is memory for {count} chunks of the disk, and {LEAST_CHUNKS} are the least; give the machine more memory"
+        ));
+    }
+    if count < chunks {
+        log::warn!(
+            "memory for {count} chunks of the disk instead of {chunks}: it will be read more often"
+        );
+    }
+    Ok(buffers)
 }
 
 /// Length of the disk in blocks of 512 bytes.

@@ -24,13 +24,12 @@ use core::task::{Context, Poll};
 use hv_abi::guid::Guid;
 use hv_abi::nvsp::NVSP_INTERFACE;
 use hv_abi::storvsp::SCSI_GUID;
-use hv_abi::vmbus::version::VmbusVersion;
 use kernel::cmdline::ServeOptions;
 use kernel::files::cache::Cache;
 use kernel::files::volume::Volume;
 use vsc_drivers::netvsc::{NetOptions, NetVsc};
 use vsc_drivers::storvsc::{StorOptions, StorVsc};
-use vsc_drivers::{BusOptions, ChannelId, SECOND_100NS};
+use vsc_drivers::{ChannelId, SECOND_100NS};
 
 use crate::machine::vmbus::{self, Bus, KernelHal, tasks};
 use crate::machine::{console, exit};
@@ -45,18 +44,12 @@ const STOP_LIMIT_100NS: u64 = 5 * SECOND_100NS;
 
 /// Serves, and gives the exit code.
 pub(crate) fn run(version: Option<(u16, u16)>, options: &ServeOptions) -> u8 {
-    let mut bus_options = BusOptions::default();
-    if let Some((major, minor)) = version {
-        bus_options = bus_options.forced(VmbusVersion::new(major, minor));
-    }
-    let hal = match vmbus::hal() {
-        Ok(hal) => hal,
-        Err(reason) => {
-            log::error!("cannot serve: {reason}; run this on a hypervisor that has VMBus");
-            return exit::FAILURE;
-        }
+    let (bus, hal) = match (crate::bus::new_bus(version), vmbus::hal()) {
+        (Ok(bus), Ok(hal)) => (bus, hal),
+        // The reason was told there; without a bus there would be no `hal` either.
+        (Err(code), _) => return code,
+        (_, Err(_)) => return exit::FAILURE,
     };
-    let bus = vmbus::replace(hal, bus_options);
     let task: Task<'_> = Box::pin(async {
         bus.run().await;
     });
@@ -142,7 +135,8 @@ async fn until_end(
     let disk = disks.first().ok_or("the host's controller has no disk; give it one by --disk")?;
     let sizes = Sizes::for_this_heap();
     let mut server = Server::new(hal, net.clone(), options, sizes);
-    let cache = Cache::new(disk::buffers(sizes.chunks), disk::blocks_of_512(disk));
+    let buffers = disk::buffers(sizes.chunks)?;
+    let cache = Cache::new(buffers, disk::blocks_of_512(disk));
     let mut reader = ChunkReader::new(disk.clone(), &cache);
     let volume = open(&cache, &mut reader).await?;
     log::info!(

@@ -6,7 +6,7 @@ use std::{format, vec};
 
 use super::*;
 use crate::files::cache::Cache;
-use crate::files::tests::{Image, LARGE_BYTES, large};
+use crate::files::tests::image::{Image, LARGE_BYTES, large};
 
 /// All that comes back for `requests`, `room` bytes at a time.
 fn answers(
@@ -45,12 +45,18 @@ fn get(path: &str, fields: &str) -> String {
 
 #[test]
 fn pages_folders_and_what_is_not_there() {
-    let Some(image) = Image::make("pages") else { return };
+    let image = Image::fat16();
     let page = ask(&image, &get("/", ""));
     assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
     assert!(page.ends_with("\r\n\r\n<h1>Hello</h1>"), "{page}");
-    let page = ask(&image, &get("/docs", ""));
-    assert!(page.contains("<base href=\"/docs/\">") && page.contains("Read me first.md"), "{page}");
+    let page = ask(&image, &get("/docs/", ""));
+    assert!(page.contains("<a href=\"./Read%20me%20first.md\">Read me first.md</a> 9"), "{page}");
+    let moved = ask(&image, &get("/docs?x=1", ""));
+    assert!(
+        moved.starts_with("HTTP/1.1 301 ") && moved.contains("Location: /docs/\r\n"),
+        "{moved}"
+    );
+    assert!(ask(&image, &get("/index.html/", "")).starts_with("HTTP/1.1 404 "));
     let page = ask(
         &image,
         &get(
@@ -64,12 +70,46 @@ fn pages_folders_and_what_is_not_there() {
     for path in ["/../index.html", "/docs/%2e%2e/index.html", "/docs%2f..%2findex.html"] {
         assert!(ask(&image, &get(path, "")).starts_with("HTTP/1.1 400 "), "{path}");
     }
-    assert!(ask(&image, "POST / HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 405 "));
+    let post = ask(&image, "POST / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("Allow: GET, HEAD\r\n"), "{post}");
+}
+
+/// The value of a field of an answer.
+fn field<'a>(answer: &'a str, name: &str) -> &'a str {
+    let line = answer.lines().find(|line| line.starts_with(name));
+    line.unwrap_or_default().split_once(": ").unwrap_or_default().1
+}
+
+#[test]
+fn what_the_peer_has_is_not_sent_again() {
+    let image = Image::fat16();
+    let page = ask(&image, &get("/index.html", ""));
+    let tag = field(&page, "ETag");
+    assert!(tag.starts_with('"') && tag.ends_with('"'), "{page}");
+    for list in [tag, "*", &format!("\"x\", W/{tag}")] {
+        let none = ask(&image, &get("/", &format!("If-None-Match: {list}\r\n")));
+        assert!(none.starts_with("HTTP/1.1 304 ") && none.ends_with("\r\n\r\n"), "{none}");
+        assert!(!none.contains("Content-Length") && field(&none, "ETag") == tag, "{none}");
+    }
+    let other = ask(&image, &get("/large.bin", &format!("If-None-Match: {tag}\r\n")));
+    assert!(other.starts_with("HTTP/1.1 200 ") && field(&other, "ETag") != tag);
+}
+
+#[test]
+fn a_part_of_another_file_than_the_peer_has_is_all_of_it() {
+    let image = Image::fat16();
+    let part = |tag: &str| {
+        ask(&image, &get("/index.html", &format!("Range: bytes=0-1\r\nIf-Range: {tag}\r\n")))
+    };
+    let all = part("\"other\"");
+    assert!(all.starts_with("HTTP/1.1 200 ") && all.ends_with("<h1>Hello</h1>"), "{all}");
+    let some = part(field(&all, "ETag"));
+    assert!(some.starts_with("HTTP/1.1 206 ") && some.ends_with("\r\n\r\n<h"), "{some}");
 }
 
 #[test]
 fn a_request_that_waits_for_the_disk_is_being_answered() {
-    let Some(image) = Image::make("waits") else { return };
+    let image = Image::fat16();
     for path in ["/none", "/index.html"] {
         let cache = image.cache(4);
         let volume = image.with(&cache, || Volume::open(&cache)).unwrap();
@@ -90,8 +130,8 @@ fn a_request_that_waits_for_the_disk_is_being_answered() {
 
 #[test]
 fn a_head_has_no_body() {
-    let Some(image) = Image::make("head") else { return };
-    for path in ["/", "/docs", "/none", "/large.bin"] {
+    let image = Image::fat16();
+    for path in ["/", "/docs", "/docs/", "/none", "/large.bin"] {
         let head = ask(&image, &format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
         assert!(head.ends_with("\r\n\r\n") && head.contains("Content-Length: "), "{head}");
     }
@@ -99,15 +139,15 @@ fn a_head_has_no_body() {
 
 #[test]
 fn a_file_and_its_parts_come_whole_in_pieces_of_any_size() {
-    let Some(image) = Image::make("parts") else { return };
+    let image = Image::fat16();
     let expected = large();
     for room in [1_000_000, 65_536, 1461] {
-        let (out, connection) = answers(&image, &image.cache(3), &get("/large.bin", ""), room);
+        let (out, connection) = answers(&image, &image.cache(2), &get("/large.bin", ""), room);
         assert!(out.ends_with(&expected), "{room}");
         assert_eq!((connection.responses(), connection.is_over()), (1, false));
     }
     let part = get("/large.bin", "Range: bytes=100000-199999\r\n");
-    let (out, _) = answers(&image, &image.cache(3), &part, 9999);
+    let (out, _) = answers(&image, &image.cache(2), &part, 9999);
     assert!(out.starts_with(b"HTTP/1.1 206 ") && out.ends_with(&expected[100_000..200_000]));
     let beyond = ask(&image, &get("/large.bin", "Range: bytes=9999999-\r\n"));
     assert!(beyond.starts_with("HTTP/1.1 416 "), "{beyond}");
@@ -116,7 +156,7 @@ fn a_file_and_its_parts_come_whole_in_pieces_of_any_size() {
 
 #[test]
 fn many_requests_on_one_connection_are_answered_in_order_until_one_ends_it() {
-    let Some(image) = Image::make("many") else { return };
+    let image = Image::fat16();
     let mut requests = get("/", "").repeat(200);
     requests.push_str(&get("/none", "Connection: close\r\n"));
     requests.push_str(&get("/", ""));
@@ -130,7 +170,7 @@ fn many_requests_on_one_connection_are_answered_in_order_until_one_ends_it() {
 
 #[test]
 fn nonsense_ends_the_connection_and_takes_no_more_memory_than_a_head() {
-    let Some(image) = Image::make("nonsense") else { return };
+    let image = Image::fat16();
     for nonsense in ["\0\0\0\0\r\n\r\n", "GET / HTTP/3\r\n\r\n", &"x".repeat(100_000)] {
         let (out, connection) = answers(&image, &image.cache(4), nonsense, 1000);
         assert!(out.starts_with(b"HTTP/1.1 "), "{}", String::from_utf8_lossy(&out));
@@ -143,8 +183,8 @@ fn nonsense_ends_the_connection_and_takes_no_more_memory_than_a_head() {
 
 #[test]
 fn a_file_that_breaks_off_is_no_regular_end() {
-    let Some(image) = Image::make("breaks") else { return };
-    let cache = image.cache(3);
+    let image = Image::fat16();
+    let cache = image.cache(2);
     let volume = image.with(&cache, || Volume::open(&cache)).unwrap();
     let mut connection = Connection::default();
     connection.receive(get("/large.bin", "").as_bytes());
