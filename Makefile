@@ -14,7 +14,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # They would replace the flags and the target of .cargo/config.toml, without which the kernel can't be linked.
 unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET
 
-.PHONY: help setup build run study test conformance host fuzz prove-lab costs bench soak fmt clean
+.PHONY: help setup build run demo study test conformance host fuzz prove-lab costs bench soak fmt clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ build: setup ## Build everything, finish the kernel image
 
 run: build ## Boot the kernel on our host and measure its spin waits
 	@$(ENL) run $(ARGS)
+
+demo: build ## Serve files from the kernel over HTTP, fetch them with curl; ARGS="--large-mib N", "--stay" for a browser
+	@$(ENL) demo $(ARGS)
 
 study: build ## Study spin locks under over-commitment, and how a guest scales; ARGS="--quick", "--full", "--update-docs"
 	@$(ENL) study $(ARGS)

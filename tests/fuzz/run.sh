@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 readonly triple=x86_64-unknown-linux-gnu
-readonly all_targets=(loader options boot_info acpi command_line ring bus_messages netvsc ic control guest_messages storvsc rndis scsi storvsp tulip ide)
+readonly all_targets=(loader options boot_info acpi command_line ring bus_messages netvsc ic control guest_messages storvsc rndis scsi storvsp tulip ide fat)
 
 fail() {
     echo "tests/fuzz/run.sh: $*" >&2

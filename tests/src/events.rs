@@ -50,6 +50,13 @@ pub enum Event {
     Study(Box<Study>),
     /// One kind of work has been done at one width.
     Scaling(Scaling),
+    /// The server takes connections.
+    Serving {
+        /// How many at the same time.
+        sockets: u64,
+    },
+    /// The server has ended.
+    Served(Served),
     /// The kernel panicked.
     Panic {
         /// The panic's message.
@@ -185,6 +192,21 @@ pub struct Scaling {
     pub elapsed_100ns: u64,
     /// What the work came to, which depends on `amount` and `width` only.
     pub result: u64,
+}
+
+/// What a server did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Served {
+    /// Answers that went out whole.
+    pub responses: u64,
+    /// Bytes given to TCP.
+    pub sent_bytes: u64,
+    /// Frames sent, large segments as one.
+    pub frames_out: u64,
+    /// Frames received.
+    pub frames_in: u64,
+    /// Requests to the disk.
+    pub disk_requests: u64,
 }
 
 /// How a test ended, as the guest says.

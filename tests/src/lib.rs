@@ -9,6 +9,7 @@
 //! - [`spin_study`]: the spin-wait study and how guests scale (`make study`)
 //! - [`soak`]: random I/O with every byte checked (`make soak`)
 //! - [`costs`]: what free locks and the clock cost on this machine (`make costs`)
+//! - [`demo`]: our kernel serves files over HTTP, curl fetches them (`make demo`)
 //! - [`probe`]: what runs inside a Linux guest to see whether data survive a device
 //! - [`anywhere`]: our host's command line, natively or in the lab
 //! - [`outcome`]: results as text, JUnit XML and JSON
@@ -20,6 +21,7 @@ pub mod artifacts;
 pub mod bench;
 pub mod conformance;
 pub mod costs;
+pub mod demo;
 pub mod events;
 pub mod foreign;
 pub mod guest_tests;

@@ -10,7 +10,7 @@ use tests::artifacts::Artifacts;
 use tests::lab::{self, Lab};
 use tests::outcome::{Case, Results, Suite};
 use tests::{
-    anywhere, bench, conformance, costs, image, main_job, progress, soak, spin_study, suites,
+    anywhere, bench, conformance, costs, demo, image, main_job, progress, soak, spin_study, suites,
 };
 
 /// Boots, tests and measures Enlighten.
@@ -53,6 +53,8 @@ enum Action {
     Bench(bench::Options),
     /// Read, write and send at random for minutes, and check every byte
     Soak(soak::Options),
+    /// Serve the files of a FAT disk over HTTP from our kernel, and fetch them with curl
+    Demo(demo::Options),
     /// Run the conformance matrix
     Conformance(conformance::Options),
     /// Run hypervisor-host wherever KVM is: here, or in the lab
@@ -130,6 +132,10 @@ fn run(action: Action) -> Result<u8> {
         Action::Soak(options) => {
             kernel_tests(&artifacts)?;
             soak::run(&artifacts, &options)
+        }
+        Action::Demo(options) => {
+            kernel_tests(&artifacts)?;
+            demo::run(&artifacts, &options)
         }
         Action::Costs => costs::run(&artifacts),
         Action::Conformance(options) => {

@@ -41,16 +41,12 @@ pub struct ForeignQemu {
     pub version: String,
 }
 
-/// The installed QEMU with all that it needs, under `qemu/`. It starts by its own dynamic loader, so it runs
-/// wherever its files are.
+/// The installed QEMU with all that it needs, under `qemu/`.
 ///
 /// # Errors
 /// If it is not installed or a library of it is missing.
 pub fn foreign_qemu() -> Result<ForeignQemu> {
-    let mut files = vec![file(QEMU, "qemu/qemu-system-x86_64")];
-    for (name, path) in libraries(Path::new(QEMU))? {
-        files.push(file(path, format!("qemu/lib/{name}")));
-    }
+    let TakenAlong { mut files, mut argv } = taken_along(Path::new(QEMU), "qemu")?;
     for name in FIRMWARE {
         let found = FIRMWARE_FOLDERS
             .iter()
@@ -60,14 +56,33 @@ pub fn foreign_qemu() -> Result<ForeignQemu> {
             files.push(file(path, format!("qemu/data/{name}")));
         }
     }
-    let loader = "qemu/lib/ld-linux-x86-64.so.2";
-    let argv = [loader, "--library-path", "qemu/lib", "qemu/qemu-system-x86_64", "-L", "qemu/data"];
+    argv.extend(["-L", "qemu/data"].map(str::to_owned));
     let version = run(Command::new(QEMU).arg("--version"))?;
-    Ok(ForeignQemu {
-        files,
-        argv: argv.map(str::to_owned).to_vec(),
-        version: version.lines().next().unwrap_or_default().to_owned(),
-    })
+    Ok(ForeignQemu { files, argv, version: version.lines().next().unwrap_or_default().to_owned() })
+}
+
+/// A program of this machine to take along.
+#[derive(Debug, Clone)]
+pub struct TakenAlong {
+    /// The program and its libraries.
+    pub files: Vec<BatchFile>,
+    /// What starts it: its own dynamic loader, so that it runs wherever its files are.
+    pub argv: Vec<String>,
+}
+
+/// `program` and its libraries, under `folder` of a batch.
+///
+/// # Errors
+/// If it or a library of it is missing.
+pub fn taken_along(program: &Path, folder: &str) -> Result<TakenAlong> {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let to = format!("{folder}/{name}");
+    let mut files = vec![file(program, to.as_str())];
+    for (name, path) in libraries(program)? {
+        files.push(file(path, format!("{folder}/lib/{name}")));
+    }
+    let (loader, lib) = (format!("{folder}/lib/ld-linux-x86-64.so.2"), format!("{folder}/lib"));
+    Ok(TakenAlong { files, argv: vec![loader, "--library-path".into(), lib, to] })
 }
 
 fn file(from: impl Into<PathBuf>, to: impl Into<String>) -> BatchFile {

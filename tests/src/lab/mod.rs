@@ -37,8 +37,8 @@ mod sys;
 mod tsc;
 pub mod watchdog;
 
-pub use executor::Executor;
-pub use guests::{LinuxKind, foreign_qemu, linux_guest};
+pub use executor::{Executor, Native};
+pub use guests::{LinuxKind, foreign_qemu, linux_guest, taken_along};
 pub use job::{Batch, BatchResult, Exit, Job, JobResult, Progress, Restart, Step, Stream};
 pub use parts::Parts;
 pub use prove::{ProveReport, prove};

@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::trial::Trial;
 use super::{add_trial_results, all_tests, foreign, host, host_tests, linux, synthetic};
 use crate::artifacts::Artifacts;
+use crate::demo;
 use crate::lab::{Batch, BatchResult, Executor, Job, JobResult, foreign_qemu};
 use crate::outcome::{Case, Results, Suite};
 use crate::progress::Printer;
@@ -55,6 +56,7 @@ pub fn run(
     let devices = synthetic::checks(artifacts, executor, &mut batch, results)?;
     suites.push((synthetic::SUITE, devices));
     suites.push((soak::SUITE, vec![soak::check()]));
+    suites.push((demo::SUITE, demo::checks(artifacts, executor, &mut batch, results)?));
     for check in suites.iter().flat_map(|(_, checks)| checks) {
         batch.job(check.job.clone());
     }

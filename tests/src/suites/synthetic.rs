@@ -71,8 +71,8 @@ pub fn checks(
 const LAST: &str = "Linux switches off when asked";
 
 fn judge(name: &str, result: &JobResult) -> Vec<Case> {
-    let text = result.stdout_text();
-    let mut cases: Vec<Case> = text.lines().filter_map(|line| case(name, line)).collect();
+    let (text, machine) = (result.stdout_text(), format!("{name}: "));
+    let mut cases: Vec<Case> = text.lines().filter_map(|line| case(&machine, line)).collect();
     if !text.contains(&format!("CASE {LAST}")) {
         let lines: Vec<_> =
             text.lines().rev().filter(|line| !line.trim().is_empty()).take(3).collect();
@@ -86,10 +86,11 @@ fn judge(name: &str, result: &JobResult) -> Vec<Case> {
     cases
 }
 
-/// `CASE name ok`, `CASE name FAIL reason`, `CASE name SKIP reason`.
-fn case(machine: &str, line: &str) -> Option<Case> {
+/// The case that a line tells of: `CASE name ok`, `CASE name FAIL reason`, `CASE name SKIP reason`.
+/// Its name gets `prefix`.
+pub fn case(prefix: &str, line: &str) -> Option<Case> {
     let rest = line.trim_end().strip_prefix("CASE ")?;
-    let name = |name: &str| format!("{machine}: {name}");
+    let name = |name: &str| format!("{prefix}{name}");
     if let Some(passed) = rest.strip_suffix(" ok") {
         return Some(Case::pass(name(passed)));
     }
