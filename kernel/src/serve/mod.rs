@@ -18,7 +18,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Display;
 use core::future::{pending, poll_fn};
-use core::pin::{Pin, pin};
+use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use hv_abi::guid::Guid;
@@ -53,8 +53,8 @@ pub(crate) fn run(version: Option<(u16, u16)>, options: &ServeOptions) -> u8 {
     let task: Task<'_> = Box::pin(async {
         bus.run().await;
     });
-    let result =
-        tasks::block_on(pending::<()>(), beside(Vec::from([task]), serve(&bus, hal, options)));
+    let main = Box::pin(serve(&bus, hal, options));
+    let result = tasks::block_on(pending::<()>(), beside(Vec::from([task]), main));
     match result {
         Ok(()) => exit::SUCCESS,
         Err(reason) => {
@@ -65,9 +65,13 @@ pub(crate) fn run(version: Option<(u16, u16)>, options: &ServeOptions) -> u8 {
 }
 
 /// Polls `background` for as long as `main` takes; before it, so that `main` sees what came of it.
-async fn beside<T>(background: Vec<Task<'_>>, main: impl Future<Output = T>) -> T {
+///
+/// `main` comes in a box: what is moved into a future lies in it twice, each time it is wrapped, and the stack is small.
+async fn beside<T>(
+    background: Vec<Task<'_>>,
+    mut main: Pin<Box<dyn Future<Output = T> + '_>>,
+) -> T {
     let mut background: Vec<_> = background.into_iter().map(Some).collect();
-    let mut main = pin!(main);
     poll_fn(|context| {
         background.iter_mut().for_each(|task| poll_task(task, context));
         main.as_mut().poll(context)
@@ -113,14 +117,14 @@ async fn serve(bus: &Bus, hal: KernelHal, options: &ServeOptions) -> Result<(), 
         }),
     ]);
     background.extend(ending.tasks(bus));
-    let result = beside(background, async {
+    let main = async {
         let result = until_end(&stor, &net, hal, options, &ending).await;
         let stopped = net.stop().await.map_err(failed("stop the network card"));
         let stopped =
             stopped.and(stor.stop(STOP_LIMIT_100NS).await.map_err(failed("stop the disk")));
         result.and(stopped)
-    });
-    let result = result.await;
+    };
+    let result = beside(background, Box::pin(main)).await;
     result.and(bus.unload().await.map_err(failed("leave VMBus")))
 }
 

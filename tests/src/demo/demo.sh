@@ -32,6 +32,7 @@ bad() { echo "CASE $1 FAIL $2"; }
 judge() { if [ "$2" = "$3" ]; then ok "$1"; else bad "$1" "'$2', not '$3'; $(tr '\n' ' ' <demo/curl.err)"; fi; }
 give_up() {
     bad "the server comes up" "$1; $(tail -n 3 demo/out | tr '\n\r' '  ') $(tail -n 3 demo/err | tr '\n' ' ')"
+    cat demo/out >&2
     kill "$host" 2>/dev/null
     exit 1
 }
