@@ -14,7 +14,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # They would replace the flags and the target of .cargo/config.toml, without which the kernel can't be linked.
 unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET
 
-.PHONY: help setup build run demo study test conformance host fuzz prove-lab costs bench soak fmt clean
+.PHONY: help setup build run demo study test conformance host fuzz prove-lab costs bench compare soak fmt clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ costs: build ## Measure free locks, the clock and VMBus's ring on this machine, 
 
 bench: build ## Count the exits of reads, writes and packets, our guest beside Linux; ARGS="--operations N"
 	@$(ENL) bench $(ARGS)
+
+compare: build ## Count what the same work costs by emulated, synthetic and virtio devices; ARGS="--operations N"
+	@$(ENL) compare $(ARGS)
 
 soak: build ## Read, write and send at random for 5 minutes, every byte checked; ARGS="--seconds N"
 	@$(ENL) soak $(ARGS)

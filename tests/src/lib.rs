@@ -7,6 +7,7 @@
 //! - [`foreign`]: a test kernel such as people bring, which knows nothing of ours
 //! - [`study`], [`plot`]: what `make run` and `make test` measure of spin waits
 //! - [`spin_study`]: the spin-wait study and how guests scale (`make study`)
+//! - [`compare`]: the same work by emulated and synthetic devices (`make compare`)
 //! - [`soak`]: random I/O with every byte checked (`make soak`)
 //! - [`costs`]: what free locks and the clock cost on this machine (`make costs`)
 //! - [`demo`]: our kernel serves files over HTTP, curl fetches them (`make demo`)
@@ -19,6 +20,7 @@
 pub mod anywhere;
 pub mod artifacts;
 pub mod bench;
+pub mod compare;
 pub mod conformance;
 pub mod costs;
 pub mod demo;

@@ -17,6 +17,7 @@ use crate::machine::ide;
 pub(super) trait Way {
     const PATH: IoPath;
     const MODE: Mode;
+    const ONE_OF: u64;
 }
 
 /// By the data register, in blocks as large as the disk takes.
@@ -27,11 +28,14 @@ pub(super) struct ByDma;
 impl Way for ByPio {
     const PATH: IoPath = IoPath::IdePio;
     const MODE: Mode = Mode::PioMultiple;
+    // On KVM a write visits the host for each unit of the data register.
+    const ONE_OF: u64 = 16;
 }
 
 impl Way for ByDma {
     const PATH: IoPath = IoPath::IdeDma;
     const MODE: Mode = Mode::Dma;
+    const ONE_OF: u64 = 1;
 }
 
 /// Works on the first disk that may be overwritten; without a controller there is nothing to do.
@@ -52,6 +56,7 @@ struct Bench<W>(ide::Disk, PhantomData<W>);
 impl<W: Way> BenchDisk for Bench<W> {
     const PATH: IoPath = W::PATH;
     const DEPTHS: &'static [u32] = &[1];
+    const ONE_OF: u64 = W::ONE_OF;
 
     fn block_bytes(&self) -> u32 {
         SECTOR_BYTES as u32

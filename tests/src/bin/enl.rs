@@ -10,7 +10,8 @@ use tests::artifacts::Artifacts;
 use tests::lab::{self, Lab};
 use tests::outcome::{Case, Results, Suite};
 use tests::{
-    anywhere, bench, conformance, costs, demo, image, main_job, progress, soak, spin_study, suites,
+    anywhere, bench, compare, conformance, costs, demo, image, main_job, progress, soak,
+    spin_study, suites,
 };
 
 /// Boots, tests and measures Enlighten.
@@ -51,6 +52,8 @@ enum Action {
     Costs,
     /// Count what reads, writes and packets cost in exits, our guest and Linux side by side
     Bench(bench::Options),
+    /// Count what the same work costs by emulated, synthetic and virtio devices, for our guest and Linux
+    Compare(compare::Options),
     /// Read, write and send at random for minutes, and check every byte
     Soak(soak::Options),
     /// Serve the files of a FAT disk over HTTP from our kernel, and fetch them with curl
@@ -128,6 +131,10 @@ fn run(action: Action) -> Result<u8> {
         Action::Bench(options) => {
             kernel_tests(&artifacts)?;
             bench::run(&artifacts, &options)
+        }
+        Action::Compare(options) => {
+            kernel_tests(&artifacts)?;
+            compare::run(&artifacts, &options)
         }
         Action::Soak(options) => {
             kernel_tests(&artifacts)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use tests::probe::bench::{self, blocks, frames};
+use tests::probe::bench::{self, blocks, frames, watch};
 use tests::probe::{disk, net};
 
 /// Sees whether data survive a device.
@@ -42,6 +42,8 @@ enum What {
     Flood { interface: String, to: String, bytes: usize },
     /// Send so many packets of 1,500 bytes to ADDRESS, between marks
     BenchPackets { address: String, packets: u64 },
+    /// Beside a QEMU: print KVM's counters, which lie in FOLDER, for each byte that comes by FIFO
+    WatchMarks { fifo: PathBuf, folder: PathBuf },
     /// Serve streams on ADDRESS until ended
     Serve { address: String },
     /// Send BYTES to a server
@@ -95,6 +97,10 @@ fn run(what: What) -> Result<String> {
         What::Flood { interface, to, bytes } => {
             frames::flood(&interface, frames::parse_mac(&to)?, bytes)?;
             String::from("ended")
+        }
+        What::WatchMarks { fifo, folder } => {
+            watch::marks(&fifo, &folder)?;
+            String::from("watched")
         }
         What::Serve { address } => {
             net::serve(&address, |address| println!("probe: serving {address}"))?;

@@ -160,11 +160,26 @@ pub enum LinuxKind {
     Plain,
     /// The drivers of synthetic devices, loaded at start; tools to try them with, `guest-probe` among them.
     Synthetic,
+    /// The drivers of all devices that `make compare` compares, with the same tools.
+    Compare,
 }
 
 /// Linux's drivers for VMBus and its devices, and what disks need besides.
 const SYNTHETIC_MODULES: [(&str, &str); 5] =
     [("hv_vmbus", ""), ("hv_utils", ""), ("sd_mod", ""), ("hv_storvsc", ""), ("hv_netvsc", "")];
+/// The same, and Linux's drivers of what stands beside them: IDE, DEC 21140A, virtio. Those that the kernel lacks are left out.
+const COMPARE_MODULES: [(&str, &str); 10] = [
+    ("hv_vmbus", ""),
+    ("sd_mod", ""),
+    ("hv_storvsc", ""),
+    ("hv_netvsc", ""),
+    ("ata_piix", ""),
+    ("tulip", ""),
+    ("virtio_pci", ""),
+    ("virtio_blk", ""),
+    ("virtio_net", ""),
+    ("af_packet", ""),
+];
 /// Programs with their libraries that a guest with synthetic devices gets from this machine, if they are there.
 const TOOLS: [&str; 2] = ["/usr/sbin/mke2fs", "/usr/sbin/e2fsck"];
 
@@ -201,6 +216,11 @@ pub fn linux_guest(parts: &Parts, kind: LinuxKind) -> Result<LinuxGuest> {
             add_tools(&mut archive, parts)?;
             "linux-synthetic"
         }
+        LinuxKind::Compare => {
+            initramfs::add_modules(&mut archive, &parts.modules, &COMPARE_MODULES)?;
+            add_tools(&mut archive, parts)?;
+            "linux-compare"
+        }
     };
     let folder = parts.directory.join("guests");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -236,6 +256,7 @@ fn add_tools(archive: &mut Archive, parts: &Parts) -> Result<()> {
     archive.file("bin/guest-probe", 0o755, &initramfs::read(&probe()?)?);
     archive.file("bin/synthetic-test", 0o755, crate::suites::synthetic::GUEST_SCRIPT.as_bytes());
     archive.file("bin/io-bench", 0o755, crate::bench::GUEST_SCRIPT.as_bytes());
+    archive.file("bin/compare", 0o755, crate::compare::GUEST_SCRIPT.as_bytes());
     let mut programs: Vec<PathBuf> = TOOLS.iter().map(PathBuf::from).collect();
     programs.extend(parts.kvp_daemon.clone());
     let mut done = std::collections::BTreeSet::new();

@@ -4,11 +4,13 @@
 //!
 //! - [`blocks`]: reads and writes
 //! - [`frames`]: packets, and frames both ways
+//! - [`watch`]: counts beside a QEMU when its guest makes a mark
 
 #![expect(unsafe_code, reason = "I/O ports")]
 
 pub mod blocks;
 pub mod frames;
+pub mod watch;
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid;
