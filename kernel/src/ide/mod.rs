@@ -7,8 +7,8 @@
 //!
 //! *Practice.*
 //! - [`Controller`]: finds the drives; [`AtaDisk`], [`CdRom`]: what they are for
-//! - [`channel`]: turns, commands' beginning and end; [`wait`](mod@wait): status and interrupts; [`data`]: what is between
-//! - [`detect`]: reset, who is there; [`identify`]: what a drive says of itself; [`prd`]: the table of regions
+//! - [`channel`]: turns, commands' beginning and end; `wait`(mod@wait): status and interrupts; `data`: what is between
+//! - `detect`: reset, who is there; [`identify`]: what a drive says of itself; [`prd`]: the table of regions
 //! - [`error`]: what can go wrong
 //! - [`scratch`]: a disk that tests may overwrite
 //!

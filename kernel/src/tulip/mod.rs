@@ -14,9 +14,9 @@
 //! Nothing is trusted that the device writes: a descriptor is copied, checked, and written anew before it is given away. What makes no sense is
 //! counted ([`Statistics`]) and dropped.
 //!
-//! - [`csrs`]: registers; [`rom`], [`leaf`]: the serial ROM and what it says of media; [`mdio`], [`media`]: the transceiver
-//! - [`filter`]: which addresses to receive; [`table`]: descriptors and buffers; [`transmit`], [`receive`]: the rings
-//! - [`start`], [`control`]: bringing the chip up, and back up; [`device`]: for `smoltcp`
+//! - `csrs`: registers; `rom`, `leaf`: the serial ROM and what it says of media; `mdio`, `media`: the transceiver
+//! - `filter`: which addresses to receive; `table`: descriptors and buffers; `transmit`, `receive`: the rings
+//! - `start`, `control`: bringing the chip up, and back up; `device`: for `smoltcp`
 //!
 //! Sources: as in [`hv_abi::tulip`]. What QEMU's chip does otherwise is said where it matters; all in all: it sends all that there is within a write
 //! of CSR1, up to 128 descriptors; its timer does not run; it takes any setup frame for one of addresses; without a receive

@@ -4,8 +4,8 @@
 //! modern reference; the guests are our kernel and stock Linux. Every guest goes all its ways in one start.
 //!
 //! - `lab.sh` runs beside a guest, wherever KVM is; `guest.sh` inside Linux, the kernel's job `io-bench` inside ours
-//! - [`record`]: from a guest's words and its host's counters to figures
-//! - [`table`], [`page`]: for people
+//! - `record`: from a guest's words and its host's counters to figures
+//! - `table`, `page`: for people
 
 mod page;
 mod record;

@@ -1,9 +1,9 @@
 //! The IDE controller of a PIIX4: two channels, each with up to two drives, and a bus master (PIIX4, *IDE*).
 //!
 //! - here: [`IdeController`], the PCI function; its channels are in compatibility mode, with fixed ports and interrupts
-//! - [`station`]: a channel and who does its disks' work; [`channel`]: registers, selection, interrupts, resets
-//! - [`port`]: what drives have in common; [`disk`], [`cdrom`]: their commands
-//! - [`bus_master`]: DMA; [`batch`]: which sector was bad; [`counters`]: figures for reports; [`testing`]: without a machine
+//! - `station`: a channel and who does its disks' work; `channel`: registers, selection, interrupts, resets
+//! - `port`: what drives have in common; `disk`, `cdrom`: their commands
+//! - `bus_master`: DMA; `batch`: which sector was bad; `counters`: figures for reports; [`testing`]: without a machine
 //!
 //! *A hostile guest.* Registers take anything at any time: what is written while a drive is busy is not heard, as on a real cable.
 //! DMA reaches RAM only. While a disk may touch the guest's memory the bus master reads as active, and a reset is not over.
