@@ -11,7 +11,7 @@ use crate::conformance::judge::Outcome;
 pub const PREFIX: &str = "@enl ";
 
 /// One event of a guest's life.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// The kernel is up.
@@ -79,7 +79,7 @@ pub enum Event {
 }
 
 /// What the kernel found when it came up.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Boot {
     /// Virtual processors that run.
     pub vps: u32,

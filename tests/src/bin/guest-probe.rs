@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tests::probe::bench::{self, blocks, frames, watch};
-use tests::probe::{disk, net};
+use tests::probe::{cases, disk, net};
 
 /// Sees whether data survive a device.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ enum What {
         #[arg(default_value_t = disk::BLOCK)]
         bytes: usize,
     },
+    /// Run the conformance cases that the environment names, and end the machine
+    Cases,
     /// Put marks around nothing
     BenchNothing,
     /// Send COUNT frames of BYTES from INTERFACE to an address, between marks
@@ -86,6 +88,7 @@ fn run(what: What) -> Result<String> {
         What::BenchBlocks { device, work, depth, operations, bytes } => {
             elapsed(blocks::bench(&device, work, depth, operations, bytes)?)
         }
+        What::Cases => cases::run::run_and_end()?,
         What::BenchNothing => elapsed(bench::nothing()?),
         What::BenchPackets { address, packets } => elapsed(frames::packets(&address, packets)?),
         What::BenchSend { interface, to, bytes, count } => {

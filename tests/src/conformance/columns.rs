@@ -6,12 +6,17 @@ use serde::Serialize;
 use super::SELFTEST;
 use crate::image::CaseInfo;
 use crate::lab::Job;
+use crate::lab::guests::{LINUX_CMDLINE, LINUX_KERNEL, SYNTHETIC_INITRD};
+use crate::probe::cases;
+use crate::probe::cases::run::{AFTER_VARIABLE, CASES_VARIABLE};
 use crate::suites::kvm::guest;
 use crate::suites::trial::Trial;
-use crate::vmm::{Paths, QEMU_HYPERV_CPU, Vmm, counted_vps};
+use crate::vmm::{Guest, Paths, QEMU_HYPERV_CPU, Vmm, counted_vps};
 
 /// Time a column has for all of its cases, in seconds of the machine that its monitor runs on.
 const TIMEOUT_SECONDS: u32 = 600;
+/// ... if its guest is Linux, which watches each case, but not itself.
+const LINUX_TIMEOUT_SECONDS: u32 = 150;
 /// Memory of each guest in MiB. Two network cards have 17 MiB of buffers each.
 const MEMORY_MIB: u32 = 256;
 /// The devices of our host: those of test kernels, a disk to write to (what is written is thrown away), one that can't be
@@ -59,6 +64,16 @@ pub enum Kind {
     Foreign,
 }
 
+/// Who tries the cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum System {
+    /// Our kernel with our drivers.
+    Enlighten,
+    /// Stock Linux with its own: the cases of [`crate::probe::cases`].
+    Linux,
+}
+
 /// A way to run the cases.
 #[derive(Debug, Clone)]
 pub struct Column {
@@ -68,6 +83,8 @@ pub struct Column {
     pub kind: Kind,
     /// Where it runs.
     pub place: Place,
+    /// What boots.
+    pub system: System,
     /// Virtual processors.
     pub vps: u32,
     vmm: Vmm,
@@ -123,6 +140,7 @@ pub fn all(image: &[CaseInfo], cases: &[CaseInfo], words: &[String]) -> Vec<Colu
     let mut columns = ours();
     columns.extend(fallbacks());
     columns.extend(foreign());
+    columns.extend(linux());
     for column in &mut columns {
         column.wanted = wanted(image, cases, column);
     }
@@ -161,6 +179,7 @@ fn column(name: &str, kind: Kind, place: Place, vmm: Vmm, vps: u32) -> Column {
         name: name.into(),
         kind,
         place,
+        system: System::Enlighten,
         vps,
         vmm,
         more: &[],
@@ -237,6 +256,25 @@ fn foreign() -> Vec<Column> {
     columns
 }
 
+/// Stock Linux, with the same devices as our kernel.
+fn linux() -> [Column; 2] {
+    let qemu = Vmm::Qemu { machine: "pc", cpu: QEMU_HYPERV_CPU, accel: "kvm" };
+    [
+        Column {
+            system: System::Linux,
+            more: DEVICES,
+            timeout_seconds: LINUX_TIMEOUT_SECONDS,
+            ..column("Linux on our host", Kind::Ours, Place::Kvm, our_host(&[]), 2)
+        },
+        Column {
+            system: System::Linux,
+            more: &["-device", "vmbus-bridge"],
+            timeout_seconds: LINUX_TIMEOUT_SECONDS,
+            ..column("Linux on QEMU KVM hv-*", Kind::Foreign, Place::Kvm, qemu, 1)
+        },
+    ]
+}
+
 impl Column {
     /// A machine of QEMU's software processor for `cases` that hang after 2 seconds.
     pub(super) fn selftest(
@@ -268,7 +306,11 @@ impl Column {
     }
 
     fn is_about(&self, case: &CaseInfo) -> bool {
-        self.facilities.is_empty() || self.facilities.contains(&case.facility.as_str())
+        let can_try = match self.system {
+            System::Enlighten => true,
+            System::Linux => cases::all().iter().any(|known| known.name == case.name),
+        };
+        can_try && (self.facilities.is_empty() || self.facilities.contains(&case.facility.as_str()))
     }
 
     /// The cases of `all` that it runs.
@@ -296,13 +338,30 @@ impl Column {
         }
     }
 
-    fn guest(&self, after: Option<&str>) -> crate::vmm::Guest {
-        let after = after.map_or(String::new(), |name| format!(" after={name}"));
-        guest(
-            format!("events log=warn{} conformance={}{after}", self.words, self.wanted),
-            self.vps,
-            MEMORY_MIB,
-        )
+    fn guest(&self, after: Option<&str>) -> Guest {
+        match self.system {
+            System::Enlighten => {
+                let after = after.map_or(String::new(), |name| format!(" after={name}"));
+                let Self { words, wanted, .. } = self;
+                let cmdline = format!("events log=warn{words} conformance={wanted}{after}");
+                guest(cmdline, self.vps, MEMORY_MIB)
+            }
+            System::Linux => self.linux_guest(after.unwrap_or_default()),
+        }
+    }
+
+    /// Words that its kernel does not know come to the first program as variables. Its own messages would come between the events.
+    fn linux_guest(&self, after: &str) -> Guest {
+        let wanted = &self.wanted;
+        Guest {
+            kernel: LINUX_KERNEL.into(),
+            initrd: Some(SYNTHETIC_INITRD.into()),
+            cmdline: format!(
+                "{LINUX_CMDLINE} loglevel=1 {CASES_VARIABLE}={wanted} {AFTER_VARIABLE}={after}"
+            ),
+            vps: self.vps,
+            memory_mib: MEMORY_MIB,
+        }
     }
 }
 
@@ -338,6 +397,29 @@ mod tests {
             "events log=warn testdev conformance=SynIC,clocks::a after=clocks::a"
         );
         assert_eq!(columns[0].asked(&image[..2]), ["synic::a", "clocks::a"]);
+    }
+
+    #[test]
+    fn linux_is_asked_only_for_what_it_can_try() {
+        let case = |name: &str, facility: &str| CaseInfo {
+            facility: facility.into(),
+            name: name.into(),
+            source: "SPC-4".into(),
+        };
+        let image = [
+            case("synthetic::scsi::naca_is_refused", "Storage"),
+            case("synthetic::storvsp::version_2_0_works", "Storage"),
+            case("synic::a", "SynIC"),
+        ];
+        let columns = all(&image, &image, &["Linux on our host, 2 VPs".into()]);
+        assert_eq!(columns[0].asked(&image), ["synthetic::scsi::naca_is_refused"]);
+        let guest = columns[0].guest(Some("synthetic::scsi::naca_is_refused"));
+        assert!(
+            guest
+                .cmdline
+                .ends_with(" enl_cases=Storage enl_after=synthetic::scsi::naca_is_refused")
+        );
+        assert!(all(&image, &image[2..], &["Linux".into()]).is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::columns::{Column, Kind};
+use super::columns::{Column, Kind, System};
 use super::deviations::{KNOWN, explain};
 use super::judge::{Outcome, Verdict, Verdicts, clean};
 use crate::image::CaseInfo;
@@ -53,6 +53,8 @@ pub struct ColumnReport {
     pub name: String,
     /// What it shows.
     pub kind: Kind,
+    /// What booted.
+    pub system: System,
     /// Virtual processors.
     pub vps: u32,
     /// Vendor signature that the guest saw.
@@ -183,6 +185,7 @@ impl Matrix {
         let column = |((column, verdicts), counts): ((&Column, Verdicts), Counts)| ColumnReport {
             name: column.title(),
             kind: column.kind,
+            system: column.system,
             vps: column.vps,
             hypervisor: verdicts.hypervisor,
             counts,
@@ -269,6 +272,7 @@ pub(super) mod tests {
         let column = |name: &str, kind| ColumnReport {
             name: name.into(),
             kind,
+            system: System::Enlighten,
             vps: 1,
             hypervisor: "Microsoft Hv".into(),
             counts: Counts {

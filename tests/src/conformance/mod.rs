@@ -21,13 +21,14 @@ pub mod text;
 use anyhow::{Result, bail};
 
 use crate::artifacts::Artifacts;
+use crate::events::{Event, events};
 use crate::image::{CaseInfo, list_cases};
 use crate::lab::executor::Native;
-use crate::lab::{Batch, BatchResult, JobResult, Parts, foreign_qemu};
+use crate::lab::{Batch, BatchResult, JobResult, LinuxKind, Parts, foreign_qemu, linux_guest};
 use crate::outcome::{Results, write_file};
 use crate::progress::{Printer, choose_executor};
 use crate::suites::kvm::{self, KERNEL, note_restarts};
-use columns::{Column, Place};
+use columns::{Column, Place, System};
 use judge::Verdicts;
 use matrix::{Matrix, RanOn};
 
@@ -81,7 +82,8 @@ fn measure(artifacts: &Artifacts, options: &Options, results: &mut Results) -> R
     let image = list_cases(&artifacts.kernel)?;
     let cases = choose(&image, &options.cases)?;
     let qemu = foreign_qemu()?;
-    let columns = columns::all(&image, &cases, &options.columns);
+    let mut columns = columns::all(&image, &cases, &options.columns);
+    without_parts(&mut columns, &Parts::find(), results);
     if columns.is_empty() {
         bail!("no column has such a name. Leave --columns out to see them all.");
     }
@@ -96,6 +98,10 @@ fn measure(artifacts: &Artifacts, options: &Options, results: &mut Results) -> R
         let mut batch = kvm::batch(artifacts, 1);
         batch.add_files(&qemu.files);
         disks(artifacts, &mut batch)?;
+        if columns.iter().any(|column| column.system == System::Linux) {
+            let linux = linux_guest(&Parts::find()?, LinuxKind::Synthetic)?;
+            batch.add_files(&[linux.kernel_file, linux.initrd_file]);
+        }
         let paths = crate::vmm::Paths { qemu: qemu.argv, ..kvm::paths() };
         run_place(Place::Kvm, &batch, &paths, &columns, &mut verdicts, &mut |batch| {
             let mut printer = Printer::new(batch.jobs.len(), options.verbose);
@@ -111,6 +117,17 @@ fn measure(artifacts: &Artifacts, options: &Options, results: &mut Results) -> R
     write_file(&artifacts.reports.join(JSON), &json)?;
     write_file(&artifacts.reports.join(HTML), html::page(&matrix).as_bytes())?;
     Ok(matrix)
+}
+
+/// Leaves Linux out, and says so, where there is none to boot: a machine with KVM of its own needs no lab.
+fn without_parts(columns: &mut Vec<Column>, parts: &Result<Parts>, results: &mut Results) {
+    let is_linux = |column: &Column| column.system == System::Linux;
+    if let Err(error) = parts
+        && columns.iter().any(is_linux)
+    {
+        results.note(format!("Linux was not tried: {error:#}"));
+        columns.retain(|column| !is_linux(column));
+    }
 }
 
 /// The disks of our host's columns: one of zeros that is large enough to write to, one with something to read.
@@ -196,6 +213,14 @@ fn run_place(
 }
 
 fn take(column: &Column, verdicts: &mut Verdicts, job: &JobResult) {
-    let ending = column.trial().ending(job);
-    verdicts.take(&job.stdout_text(), &ending);
+    let mut ending = column.trial().ending(job);
+    let console = job.stdout_text();
+    // On QEMU, Linux can only switch off; its own word is all that there is of a code.
+    if column.system == System::Linux && !column.is_ours() && job.exit.code() == Some(0) {
+        ending.code = events(&console).iter().find_map(|event| match event {
+            Event::End { code } => Some(*code),
+            _ => None,
+        });
+    }
+    verdicts.take(&console, &ending);
 }

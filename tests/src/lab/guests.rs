@@ -129,7 +129,15 @@ fn parse_ldd(text: &str) -> Result<BTreeMap<String, PathBuf>> {
 }
 
 /// Where a Linux guest's kernel lies in a batch.
-const LINUX_KERNEL: &str = "linux/vmlinuz";
+pub const LINUX_KERNEL: &str = "linux/vmlinuz";
+
+/// Name of the initial file system with drivers of synthetic devices.
+const SYNTHETIC: &str = "linux-synthetic";
+/// Where it lies in a batch.
+pub const SYNTHETIC_INITRD: &str = "linux/linux-synthetic.cpio";
+/// The kernel command line that works best in the lab; the console is `ttyS0`. quiet: each character costs an exit. Without the two
+/// before it, nested Linux fails more often under the emulated AMD-V (docs/lab.md).
+pub const LINUX_CMDLINE: &str = "console=ttyS0 panic=-1 mitigations=off nopcid quiet";
 
 /// A stock Linux to take along.
 #[derive(Debug, Clone)]
@@ -190,10 +198,12 @@ fn init_script() -> String {
          export PATH=/bin PS1='{PROMPT}'\n\
          mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs /dev 2>/dev/null\n\
          [ ! -e {list} ] || while read -r module; do insmod $module; done < {list}\n\
+         [ -z \"${{{cases}}}\" ] || exec guest-probe cases\n\
          [ ! -x /etc/on-start ] || /etc/on-start\n\
          echo \"LINUX-GUEST-UP $(uname -r) cpus=$(nproc)\"\n\
          exec setsid cttyhack sh -i\n",
-        list = super::agent::MODULE_LIST
+        list = super::agent::MODULE_LIST,
+        cases = crate::probe::cases::run::CASES_VARIABLE
     )
 }
 
@@ -214,7 +224,7 @@ pub fn linux_guest(parts: &Parts, kind: LinuxKind) -> Result<LinuxGuest> {
         LinuxKind::Synthetic => {
             initramfs::add_modules(&mut archive, &parts.modules, &SYNTHETIC_MODULES)?;
             add_tools(&mut archive, parts)?;
-            "linux-synthetic"
+            SYNTHETIC
         }
         LinuxKind::Compare => {
             initramfs::add_modules(&mut archive, &parts.modules, &COMPARE_MODULES)?;
@@ -236,8 +246,7 @@ pub fn linux_guest(parts: &Parts, kind: LinuxKind) -> Result<LinuxGuest> {
         initrd_file: file(initrd, initrd_name.as_str()),
         kernel: LINUX_KERNEL.into(),
         initrd: initrd_name,
-        // quiet: each character costs an exit. Without the two before it, nested Linux fails more often under the emulated AMD-V (docs/lab.md).
-        cmdline: "console=ttyS0 panic=-1 mitigations=off nopcid quiet".into(),
+        cmdline: LINUX_CMDLINE.into(),
         release: parts.kernel_release.clone(),
         prompt: PROMPT.into(),
     })

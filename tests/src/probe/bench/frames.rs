@@ -4,6 +4,7 @@
 
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -104,7 +105,9 @@ impl Interface {
         if bound != 0 {
             bail!("cannot use {name}: {}", std::io::Error::last_os_error());
         }
-        Ok(Self { socket, mac })
+        let interface = Self { socket, mac };
+        interface.make_room()?;
+        Ok(interface)
     }
 
     /// Sends so many frames of so many bytes, as fast as they go.
@@ -116,6 +119,69 @@ impl Interface {
         let frame = frame(to, self.mac, bytes)?;
         let mut piece = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: bytes };
         send_many(self.socket.as_raw_fd(), &mut piece, count)
+    }
+
+    /// The type of our frames, as they carry it.
+    pub const ETHER_TYPE: [u8; 2] = ETHERTYPE.to_be_bytes();
+
+    /// Its address.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// Sends one frame.
+    ///
+    /// # Errors
+    ///
+    /// The interface does not take it.
+    pub fn send_one(&self, frame: &[u8]) -> std::io::Result<()> {
+        let fd = self.socket.as_raw_fd();
+        // SAFETY: so many bytes, which are only read.
+        let sent = unsafe { libc::send(fd, frame.as_ptr().cast(), frame.len(), 0) };
+        usize::try_from(sent).map(drop).map_err(|_| std::io::Error::last_os_error())
+    }
+
+    /// The next frame that comes, if one does within `limit`.
+    ///
+    /// # Errors
+    ///
+    /// The interface is gone or down.
+    pub fn receive_one(&self, limit: Duration) -> std::io::Result<Option<Vec<u8>>> {
+        let fd = self.socket.as_raw_fd();
+        let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one structure, of our own.
+        let ready = unsafe { libc::poll(&raw mut poll, 1, limit.as_millis() as i32) };
+        match ready {
+            0 => return Ok(None),
+            1 => {}
+            _ => return Err(std::io::Error::last_os_error()),
+        }
+        let mut frame = vec![0; ROOM];
+        // SAFETY: room for so many bytes.
+        let got = unsafe { libc::recv(fd, frame.as_mut_ptr().cast(), ROOM, libc::MSG_DONTWAIT) };
+        let got = usize::try_from(got).map_err(|_| std::io::Error::last_os_error())?;
+        frame.truncate(got);
+        Ok(Some(frame))
+    }
+
+    /// Lets a burst wait in the socket until it is read.
+    fn make_room(&self) -> Result<()> {
+        let room: libc::c_int = 8 << 20;
+        let bytes = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: a value of this many bytes, which is only read.
+        let set = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUFFORCE,
+                (&raw const room).cast(),
+                bytes,
+            )
+        };
+        if set != 0 {
+            bail!("no room for frames: {}", std::io::Error::last_os_error());
+        }
+        Ok(())
     }
 
     /// Takes frames until there were so many of so many bytes.

@@ -16,10 +16,10 @@ use std::arch::asm;
 use std::arch::x86_64::__cpuid;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use hv_abi::host::{
-    ENL_CPUID_BASE, ENL_CPUID_FEATURES, ENL_PORT_COUNT, ENL_PORT_MARK, ENL_SIGNATURE, HostFeatures,
-    Mark,
+    ENL_CPUID_BASE, ENL_CPUID_FEATURES, ENL_PORT_COUNT, ENL_PORT_EXIT, ENL_PORT_MARK,
+    ENL_SIGNATURE, HostFeatures, Mark,
 };
 
 /// Where QEMU's device `isa-debugcon` takes bytes, as `compare/lab.sh` puts it there.
@@ -44,16 +44,12 @@ impl Marker {
     ///
     /// Nobody takes marks, or this may not use I/O ports.
     pub fn find() -> Result<Self> {
-        let leaf = __cpuid(ENL_CPUID_BASE);
-        let signature = [leaf.ebx, leaf.ecx, leaf.edx].map(u32::to_le_bytes);
-        if signature.as_flattened() != ENL_SIGNATURE {
+        let Some((features, base)) = our_host() else {
             return Self::find_debugcon();
-        }
-        let features = __cpuid(ENL_CPUID_FEATURES);
-        if !HostFeatures::from_bits_truncate(features.eax).contains(HostFeatures::MARK) {
+        };
+        if !features.contains(HostFeatures::MARK) {
             bail!("the host takes no marks");
         }
-        let base = u16::try_from(features.ebx).context("the host's ports")?;
         allow(base, ENL_PORT_COUNT)?;
         Ok(Self(Way::OurHost(base + ENL_PORT_MARK)))
     }
@@ -102,6 +98,39 @@ impl Marker {
             }
         }
     }
+}
+
+/// What our host has, and the first of its ports; `None` on any other.
+fn our_host() -> Option<(HostFeatures, u16)> {
+    let leaf = __cpuid(ENL_CPUID_BASE);
+    let signature = [leaf.ebx, leaf.ecx, leaf.edx].map(u32::to_le_bytes);
+    let features = __cpuid(ENL_CPUID_FEATURES);
+    let base =
+        u16::try_from(features.ebx).ok().filter(|_| signature.as_flattened() == ENL_SIGNATURE);
+    Some((HostFeatures::from_bits_truncate(features.eax), base?))
+}
+
+/// Ends the machine with a code, when all that was printed is out: by our host's port; elsewhere the machine
+/// is switched off, and nobody gets the code.
+///
+/// # Errors
+///
+/// This may not do so.
+pub fn end_machine(code: u8) -> Result<()> {
+    // SAFETY: waits for the console, and touches nothing. Where there is none, there is nothing to wait for.
+    let _no_console = unsafe { libc::tcdrain(libc::STDOUT_FILENO) };
+    let Some((_, base)) = our_host() else {
+        // SAFETY: switches the machine off, when all disks have what was written.
+        unsafe { libc::reboot(libc::RB_POWER_OFF) };
+        bail!("cannot switch off: {}", std::io::Error::last_os_error());
+    };
+    let port = base + ENL_PORT_EXIT;
+    allow(port, 4)?;
+    // SAFETY: the port is our host's, and ends the machine.
+    unsafe {
+        asm!("out dx, eax", in("dx") port, in("eax") u32::from(code), options(nomem, nostack, preserves_flags));
+    }
+    Ok(())
 }
 
 fn allow(port: u16, count: u16) -> Result<()> {
