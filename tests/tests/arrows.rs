@@ -16,7 +16,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vsc-cases", &["hv-abi", "vmbus-ring", "vsc-drivers"]),
     ("kernel", &["hv-abi", "hv-enlightenments", "vsc-drivers", "vsc-cases", "workload"]),
     ("hypervisor-host", &["hv-abi", "vmbus-ring"]),
-    ("tests", &["hv-abi", "hv-enlightenments", "hypervisor-host", "kernel", "workload"]),
+    (
+        "tests",
+        &["hv-abi", "hv-enlightenments", "hypervisor-host", "kernel", "vsc-cases", "workload"],
+    ),
     (
         "in-process",
         &[

@@ -92,7 +92,8 @@ fn the_background_goes_on_for_as_long_as_the_main_future_and_may_end_before() {
     };
     let background = both(clock, short);
     assert_eq!(block_on(&hal, pending::<()>(), beside(background, main)), 7);
-    assert_eq!((ticks.get(), ended.get()), (5, true));
+    // The clock may go on between its being read and its being set.
+    assert!((4..=5).contains(&ticks.get()) && ended.get(), "{} ticks", ticks.get());
 }
 
 #[test]
