@@ -154,8 +154,17 @@ fn figure(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// What so many exits each come to.
+    pub(in crate::bench) fn figure(work: &str, depth: u32, exits: f64) -> Figure {
+        let work =
+            Work { work: work.into(), depth, operations: 100, bytes: 4096, elapsed_100ns: 1 };
+        let mark = |count| mark(Mark::MEASURE_END, count);
+        let figure = super::figure(Guest::Ours, &work, (&mark(0), &mark(0)));
+        Figure { exits, ..figure.unwrap() }
+    }
 
     fn mark(mark: Mark, exits: u64) -> MarkReport {
         MarkReport {

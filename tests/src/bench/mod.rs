@@ -5,8 +5,9 @@
 //!
 //! - `lab.sh` runs beside a guest, wherever KVM is; `guest.sh` inside Linux, the kernel's job `io-bench` inside ours
 //! - `figures`: from counters and words to figures
-//! - `table`: for people
+//! - `table`: for people; [`check`]: the aims as a part of `make test`
 
+pub mod check;
 mod figures;
 mod table;
 

@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::trial::Trial;
 use super::{add_trial_results, all_tests, foreign, host, host_tests, linux, synthetic};
 use crate::artifacts::Artifacts;
+use crate::bench::check;
 use crate::demo;
 use crate::lab::{Batch, BatchResult, Executor, Job, JobResult, foreign_qemu};
 use crate::outcome::{Case, Results, Suite};
@@ -55,6 +56,7 @@ pub fn run(
     suites.push((linux::SUITE, linux::checks(executor, &mut batch, results)?));
     let devices = synthetic::checks(artifacts, executor, &mut batch, results)?;
     suites.push((synthetic::SUITE, devices));
+    suites.push((check::SUITE, vec![check::check(artifacts, &mut batch)]));
     suites.push((soak::SUITE, vec![soak::check()]));
     // Behind the other jobs of a lab it has hung, alone it has not: `make demo` runs it alone.
     let why = "it has hung behind the other jobs of a lab, for a reason not yet known; make demo runs it alone";
