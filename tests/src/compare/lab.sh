@@ -76,6 +76,10 @@ serve_frames() {
 finish() {
     [ -z "$flood" ] || kill $flood
     [ -z "$watch" ] || kill $watch
+    for tap in tap0 tap1; do
+        ifconfig $tap down
+        tunctl -d $tap >/dev/null 2>&1 || ip tuntap del dev $tap mode tap
+    done
     cat out
     [ ! -s marks ] || sed 's/^/MARK /' marks
     tail -n 5 err >&2

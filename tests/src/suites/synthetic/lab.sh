@@ -9,6 +9,7 @@ net=none card=
 if tunctl -t tap0 >/dev/null 2>&1 || ip tuntap add dev tap0 mode tap 2>/dev/null; then
     ifconfig tap0 10.9.0.1 netmask 255.255.255.0 mtu 1500 up
     ../guest-probe serve 10.9.0.1:7777 >probe.log 2>&1 &
+    probe=$!
     net=net card="--net tap=tap0,mtu=9000"
 fi
 
@@ -26,10 +27,15 @@ ctl() { ../hypervisor-host ctl --control c.sock "$@"; }
 # Kept until the end, so that they do not come into the middle of the guest's lines.
 ok() { echo "CASE $1 ok" >>cases; }
 bad() { echo "CASE $1 FAIL $2" >>cases; }
-# The rest of what the guest said, and then ours.
+# The rest of what the guest said, and then ours. The network goes: whoever comes next in this lab may use the same addresses.
 finish() {
     sleep 2
     kill $tail
+    if [ $net = net ]; then
+        kill $probe
+        ifconfig tap0 down
+        tunctl -d tap0 >/dev/null 2>&1 || ip tuntap del dev tap0 mode tap
+    fi
     echo
     cat cases
     exit 0
