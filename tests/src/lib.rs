@@ -13,6 +13,7 @@
 //! - [`demo`]: our kernel serves files over HTTP, curl fetches them (`make demo`)
 //! - [`probe`]: what runs inside a Linux guest to see whether data survive a device
 //! - [`anywhere`]: our host's command line, natively or in the lab
+//! - [`html`]: what pages have in common
 //! - [`outcome`]: results as text, JUnit XML and JSON
 //!
 //! The program `enl` (`src/bin/enl.rs`) puts them together for `make run` and `make test`.
@@ -27,6 +28,7 @@ pub mod demo;
 pub mod events;
 pub mod foreign;
 pub mod guest_tests;
+pub mod html;
 pub mod image;
 pub mod lab;
 pub mod main_job;

@@ -179,24 +179,8 @@ impl std::fmt::Display for Soak {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::events::Verdict;
-    use crate::lab::Exit;
-
-    fn result(code: i32, stdout: &str) -> JobResult {
-        JobResult {
-            name: "soak".into(),
-            exit: Exit::Exited(code),
-            stdout: stdout.into(),
-            stderr: Vec::new(),
-            dropped_bytes: 0,
-            files: Default::default(),
-            duration: Duration::ZERO,
-            attempts: 1,
-        }
-    }
 
     fn line(frames: u64, lost: u64) -> String {
         format!(
@@ -206,7 +190,7 @@ mod tests {
     }
 
     fn verdict(code: i32, stdout: &str) -> Verdict {
-        (check().judge)(&result(code, stdout))[0].verdict
+        (check().judge)(&JobResult::of_test(code, stdout))[0].verdict
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hv_abi::host::Mark;
 use hypervisor_host::report::MarkReport;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Guest;
@@ -76,8 +77,10 @@ pub(super) fn works(text: &str) -> Vec<Work> {
     text.lines().filter_map(|line| event(line).or_else(|| words(line))).collect()
 }
 
-fn event(line: &str) -> Option<Work> {
-    let json: serde_json::Value = serde_json::from_str(line.strip_prefix(PREFIX)?).ok()?;
+/// The kernel's event `io`, as far as `W` wants to know of it.
+pub(crate) fn event<W: DeserializeOwned>(line: &str) -> Option<W> {
+    let json: serde_json::Value =
+        serde_json::from_str(line.trim_end().strip_prefix(PREFIX)?).ok()?;
     (json.get("event")? == "io").then(|| serde_json::from_value(json).ok())?
 }
 

@@ -13,6 +13,7 @@ mod table;
 
 use anyhow::{Result, bail};
 
+pub(crate) use figures::event;
 pub use figures::{Figure, Work};
 
 use crate::artifacts::Artifacts;

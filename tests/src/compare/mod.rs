@@ -154,14 +154,15 @@ fn jobs(artifacts: &Artifacts, options: &Options) -> Result<Batch> {
         let linux = linux_guest(&Parts::find()?, LinuxKind::Compare)?;
         batch.add_files(&[linux.kernel_file, linux.initrd_file]);
     }
-    let qemu = foreign_qemu()?;
-    if options.systems.contains(&System::QemuLinux) {
+    let is_wanted = options.systems.contains(&System::QemuLinux);
+    let qemu = is_wanted.then(foreign_qemu).transpose()?;
+    if let Some(qemu) = &qemu {
         batch.add_files(&qemu.files);
     }
     for system in &options.systems {
         let operations = options.operations.to_string();
         let mut argv = vec!["sh", "./compare.sh", system.name(), system.paths(), &operations];
-        if *system == System::QemuLinux {
+        if let (System::QemuLinux, Some(qemu)) = (system, &qemu) {
             argv.extend(qemu.argv.iter().map(String::as_str));
         }
         batch.job(Job::new(system.name(), argv).timeout(TIMEOUT_SECONDS).collect(REPORT));

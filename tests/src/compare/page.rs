@@ -2,11 +2,12 @@
 //!
 //! What comes from outside is escaped by [`Escaped`].
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use super::Comparison;
 use super::record::Figure;
 use super::table::{sorted, verdict};
+use crate::html::Escaped;
 
 const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}\
     table{border-collapse:collapse}td,th{padding:.15em .6em;text-align:right;border-bottom:1px solid #ddd}\
@@ -19,24 +20,6 @@ pub(super) fn page(comparison: &Comparison) -> String {
 }
 
 struct Page<'a>(&'a Comparison);
-
-/// Text as it stands in HTML.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
-    }
-}
 
 impl fmt::Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

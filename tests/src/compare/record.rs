@@ -7,7 +7,7 @@ use hypervisor_host::report::MarkReport;
 use serde::{Deserialize, Serialize};
 
 use super::System;
-use crate::events::PREFIX;
+use crate::bench::event;
 
 /// Emulated, synthetic: which must be how many times cheaper in exits, for what (issue of the comparison, and `docs/synthetic-vs-emulated.md`).
 const AIMS: [(&str, &str, &str, u64, f64); 3] = [
@@ -93,12 +93,6 @@ pub(super) struct Snapshot {
 /// What a guest says that it did: the kernel's events, or the lines of `guest.sh`.
 pub(super) fn works(text: &str) -> Vec<Work> {
     text.lines().filter_map(|line| event(line).or_else(|| words(line))).collect()
-}
-
-fn event(line: &str) -> Option<Work> {
-    let json: serde_json::Value =
-        serde_json::from_str(line.trim_end().strip_prefix(PREFIX)?).ok()?;
-    (json.get("event")? == "io").then(|| serde_json::from_value(json).ok())?
 }
 
 /// `IO storvsc read 32 2000 4096 1234567`.

@@ -1,12 +1,13 @@
 //! The matrix as one page of HTML that needs nothing else: no script, no font, no file beside it.
 //!
-//! What guests say is escaped here and nowhere else: every piece of text goes through `Escaped`.
+//! What guests say is escaped here: every piece of text goes through [`Escaped`].
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use super::columns::Kind;
 use super::judge::Outcome;
 use super::matrix::{CaseReport, Cell, Matrix};
+use crate::html::Escaped;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -16,25 +17,6 @@ pub fn page(matrix: &Matrix) -> String {
 }
 
 struct Page<'a>(&'a Matrix);
-
-/// Text as it stands in HTML, also within an attribute in quotes.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
-    }
-}
 
 impl fmt::Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -115,22 +115,10 @@ impl fmt::Display for Figures {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::lab::Exit;
 
     fn result(stdout: &str) -> JobResult {
-        JobResult {
-            name: "x".into(),
-            exit: Exit::Exited(1),
-            stdout: stdout.into(),
-            stderr: b"no room\n".to_vec(),
-            dropped_bytes: 0,
-            files: Default::default(),
-            duration: Duration::ZERO,
-            attempts: 1,
-        }
+        JobResult { stderr: b"no room\n".to_vec(), ..JobResult::of_test(1, stdout) }
     }
 
     #[test]

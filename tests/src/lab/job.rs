@@ -201,6 +201,21 @@ impl JobResult {
     pub fn stderr_text(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
+
+    /// A job that ended with `code` and said this, for the tests of what judges jobs.
+    #[cfg(test)]
+    pub(crate) fn of_test(code: i32, stdout: &str) -> Self {
+        Self {
+            name: "x".into(),
+            exit: Exit::Exited(code),
+            stdout: stdout.into(),
+            stderr: Vec::new(),
+            dropped_bytes: 0,
+            files: BTreeMap::new(),
+            duration: Duration::ZERO,
+            attempts: 1,
+        }
+    }
 }
 
 /// A lab that was lost and started again, or given up.

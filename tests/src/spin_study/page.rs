@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::tables::Section;
+use crate::html::Escaped;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1120px;margin:2em auto;padding:0 1em;color:#222}\
     table{border-collapse:collapse;margin:1em 0;font-variant-numeric:tabular-nums}\
@@ -50,8 +51,7 @@ fn add(out: &mut String, section: &Section) {
 
 /// Text for a page; the emphasis of Markdown is left out.
 fn escape(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    text.replace('*', "")
+    Escaped(text).to_string().replace('*', "")
 }
 
 #[cfg(test)]

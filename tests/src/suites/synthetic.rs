@@ -103,24 +103,11 @@ pub fn case(prefix: &str, line: &str) -> Option<Case> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::events::Verdict;
-    use crate::lab::Exit;
 
     fn verdicts(stdout: &str) -> Vec<Verdict> {
-        let result = JobResult {
-            name: "x".into(),
-            exit: Exit::Exited(0),
-            stdout: stdout.into(),
-            stderr: Vec::new(),
-            dropped_bytes: 0,
-            files: Default::default(),
-            duration: Duration::ZERO,
-            attempts: 1,
-        };
-        judge("x", &result).iter().map(|case| case.verdict).collect()
+        judge("x", &JobResult::of_test(0, stdout)).iter().map(|case| case.verdict).collect()
     }
 
     #[test]

@@ -103,16 +103,8 @@ mod tests {
     }
 
     fn result(exit: Exit, stdout: &str, stderr: &str) -> JobResult {
-        JobResult {
-            name: "job".into(),
-            exit,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-            dropped_bytes: 0,
-            files: Default::default(),
-            duration: Duration::from_secs(2),
-            attempts: 1,
-        }
+        let duration = Duration::from_secs(2);
+        JobResult { exit, stderr: stderr.into(), duration, ..JobResult::of_test(0, stdout) }
     }
 
     const PASS_A: &str = "@enl {\"event\":\"test\",\"name\":\"a\",\"result\":\"pass\"}\n";

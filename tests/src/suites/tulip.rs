@@ -93,23 +93,11 @@ fn judge_echo(mode: &str, echo: &Echo) -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::events::Verdict;
 
     fn verdicts(code: i32, stdout: &str) -> Vec<Verdict> {
-        let result = JobResult {
-            name: "x".into(),
-            exit: Exit::Exited(code),
-            stdout: stdout.into(),
-            stderr: Vec::new(),
-            dropped_bytes: 0,
-            files: Default::default(),
-            duration: Duration::ZERO,
-            attempts: 1,
-        };
-        judge(&result).iter().map(|case| case.verdict).collect()
+        judge(&JobResult::of_test(code, stdout)).iter().map(|case| case.verdict).collect()
     }
 
     fn event(mode: &str, errors: u64) -> String {
