@@ -8,98 +8,28 @@ use hypervisor_host::vmbus::{ServerOptions, VmbusDevice};
 use hypervisor_host::vsp::netvsp::{NetVsp, NetVspOptions};
 use in_process::run::block_on_within;
 use in_process::{InProcessHal, Machine};
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp;
-use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 use vsc_drivers::netvsc::smoltcp::NetDevice;
 use vsc_drivers::netvsc::{NetOptions, NetVsc, Statistics};
 use vsc_drivers::task::{beside, both};
 use vsc_drivers::{BusOptions, Offer, Vmbus};
 
-const PORT: u16 = 80;
+use self::stack::{Stack, bytes_each_way};
+
+mod stack;
+
+/// Each way; the soak of 1 GiB by `ENL_TCP_MEBIBYTES=1024`.
+const MEBIBYTES: usize = 8;
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Bytes each way; the soak of 1 GiB by `ENL_TCP_MEBIBYTES=1024`.
-fn bytes_each_way() -> usize {
-    let wanted = std::env::var("ENL_TCP_MEBIBYTES").ok().and_then(|text| text.parse().ok());
-    wanted.unwrap_or(8) << 20
+/// Bytes of each of TCP's buffers.
+const BUFFER_BYTES: usize = 512 << 10;
+
+fn end(net: &NetVsc<InProcessHal>, seed: u8) -> Stack<NetDevice<InProcessHal>> {
+    Stack::new(NetDevice::new(net.clone()), NetDevice::flush, net.mac(), seed, BUFFER_BYTES)
 }
 
-/// Bytes that can be told from their place: nobody keeps a gigabyte to compare with.
-fn byte_at(place: usize, seed: u8) -> u8 {
-    (place as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[0] ^ seed
-}
-
-struct Stack {
-    device: NetDevice<InProcessHal>,
-    interface: Interface,
-    sockets: SocketSet<'static>,
-    socket: SocketHandle,
-    begun: Instant,
-    seed: u8,
-    sent: usize,
-    received: usize,
-}
-
-impl Stack {
-    fn new(net: NetVsc<InProcessHal>, seed: u8) -> Self {
-        let mut device = NetDevice::new(net.clone());
-        let config = Config::new(EthernetAddress(net.mac()).into());
-        let begun = Instant::now();
-        let mut interface = Interface::new(config, &mut device, smoltcp::time::Instant::ZERO);
-        interface.update_ip_addrs(|addresses| {
-            let address = IpCidr::new(IpAddress::v4(10, 0, 0, seed), 24);
-            addresses.push(address).expect("room for an address");
-        });
-        let buffer = || tcp::SocketBuffer::new(vec![0; 512 << 10]);
-        let mut sockets = SocketSet::new(vec![]);
-        let socket = sockets.add(tcp::Socket::new(buffer(), buffer()));
-        Self { device, interface, sockets, socket, begun, seed, sent: 0, received: 0 }
-    }
-
-    fn listen(&mut self) {
-        let socket: &mut tcp::Socket<'_> = self.sockets.get_mut(self.socket);
-        socket.listen(PORT).expect("a free port");
-    }
-
-    fn connect(&mut self, to: u8) {
-        let socket: &mut tcp::Socket<'_> = self.sockets.get_mut(self.socket);
-        let remote = (IpAddress::v4(10, 0, 0, to), PORT);
-        socket.connect(self.interface.context(), remote, 49_152).expect("an unused socket");
-    }
-
-    /// Moves what can be moved.
-    fn step(&mut self, bytes: usize, peer: u8) {
-        let now = smoltcp::time::Instant::from_micros(self.begun.elapsed().as_micros() as i64);
-        self.interface.poll(now, &mut self.device, &mut self.sockets);
-        self.device.flush();
-        let socket: &mut tcp::Socket<'_> = self.sockets.get_mut(self.socket);
-        while socket.can_send() && self.sent < bytes {
-            let (sent, seed) = (self.sent, self.seed);
-            let fill = |room: &mut [u8]| {
-                let count = room.len().min(bytes - sent);
-                for (at, byte) in room.iter_mut().take(count).enumerate() {
-                    *byte = byte_at(sent + at, seed);
-                }
-                (count, count)
-            };
-            self.sent += socket.send(fill).expect("an open socket");
-        }
-        while socket.can_recv() {
-            let received = self.received;
-            let check = |data: &mut [u8]| {
-                for (at, byte) in data.iter().enumerate() {
-                    assert_eq!(*byte, byte_at(received + at, peer), "corrupt at {}", received + at);
-                }
-                (data.len(), data.len())
-            };
-            self.received += socket.recv(check).expect("an open socket");
-        }
-    }
-
-    fn is_done(&mut self, bytes: usize) -> bool {
-        self.received == bytes && self.sent == bytes
-    }
+fn is_done<D>(stack: &Stack<D>, bytes: usize) -> bool {
+    stack.received == bytes && stack.sent == bytes
 }
 
 fn cards(queues: u16) -> Vec<Arc<dyn VmbusDevice>> {
@@ -130,11 +60,10 @@ fn transfer(queues: u16, bytes: usize) -> [Statistics; 2] {
         let other = beside(one.run(), start(&bus, &offers[1], queues)).await;
         assert_eq!(one.channels(), usize::from(queues));
         beside(both(one.run(), other.run()), async {
-            let (mut client, mut server) =
-                (Stack::new(one.clone(), 1), Stack::new(other.clone(), 2));
+            let (mut client, mut server) = (end(&one, 1), end(&other, 2));
             server.listen();
             client.connect(2);
-            while !(client.is_done(bytes) && server.is_done(bytes)) {
+            while !(is_done(&client, bytes) && is_done(&server, bytes)) {
                 client.step(bytes, 2);
                 server.step(bytes, 1);
                 yield_now().await;
@@ -164,7 +93,7 @@ async fn yield_now() {
 #[test]
 fn tcp_loses_nothing_on_one_channel() {
     let begun = Instant::now();
-    let bytes = bytes_each_way();
+    let bytes = bytes_each_way(MEBIBYTES);
     for statistics in transfer(1, bytes) {
         println!("{statistics}");
         assert_eq!((statistics.malformed, statistics.transmit_drops), (0, 0));
@@ -174,7 +103,7 @@ fn tcp_loses_nothing_on_one_channel() {
 
 #[test]
 fn tcp_loses_nothing_on_four_channels() {
-    for statistics in transfer(4, bytes_each_way()) {
+    for statistics in transfer(4, bytes_each_way(MEBIBYTES)) {
         println!("{statistics}");
         assert_eq!((statistics.malformed, statistics.transmit_drops), (0, 0));
     }

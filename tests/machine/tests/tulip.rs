@@ -14,11 +14,12 @@ use in_process::run::block_on_within;
 use in_process::{InProcessHal, Machine};
 use kernel::pci::Registers32;
 use kernel::tulip::{Filter, Tulip, TulipDevice, TulipOptions};
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp;
-use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 use vsc_drivers::SECOND_100NS;
 use vsc_drivers::task::{beside, both, within};
+
+use self::stack::{Stack, bytes_each_way};
+
+mod stack;
 
 const LIMIT: Duration = Duration::from_secs(300);
 const SLOT: u8 = 2;
@@ -296,90 +297,19 @@ fn a_cable_comes_and_goes() {
     assert!(link(10 * SECOND_100NS).is_ok_and(|link| link.up && link.full_duplex));
 }
 
-const PORT: u16 = 80;
+/// Bytes of each of TCP's buffers.
+const BUFFER_BYTES: usize = 64 << 10;
 
-/// Bytes each way; 64 MiB and more by `ENL_TCP_MEBIBYTES`.
-fn bytes_each_way() -> usize {
-    let wanted = std::env::var("ENL_TCP_MEBIBYTES").ok().and_then(|text| text.parse().ok());
-    wanted.unwrap_or(if cfg!(debug_assertions) { 8 } else { 64 }) << 20
-}
-
-fn byte_at(place: usize, seed: u8) -> u8 {
-    (place as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[0] ^ seed
-}
-
-struct Stack {
-    device: TulipDevice<Ports, InProcessHal>,
-    interface: Interface,
-    sockets: SocketSet<'static>,
-    socket: SocketHandle,
-    begun: Instant,
-    seed: u8,
-    sent: usize,
-    received: usize,
-}
-
-impl Stack {
-    fn new(card: Card, seed: u8) -> Self {
-        let mut device = TulipDevice::new(card.clone());
-        let config = Config::new(EthernetAddress(card.mac()).into());
-        let mut interface = Interface::new(config, &mut device, smoltcp::time::Instant::ZERO);
-        interface.update_ip_addrs(|addresses| {
-            let address = IpCidr::new(IpAddress::v4(10, 0, 0, seed), 24);
-            addresses.push(address).expect("room for an address");
-        });
-        let buffer = || tcp::SocketBuffer::new(vec![0; 64 << 10]);
-        let mut sockets = SocketSet::new(vec![]);
-        let socket = sockets.add(tcp::Socket::new(buffer(), buffer()));
-        let begun = Instant::now();
-        Self { device, interface, sockets, socket, begun, seed, sent: 0, received: 0 }
-    }
-
-    fn listen(&mut self) {
-        self.sockets.get_mut::<tcp::Socket<'_>>(self.socket).listen(PORT).expect("a free port");
-    }
-
-    fn connect(&mut self, to: u8) {
-        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.socket);
-        let remote = (IpAddress::v4(10, 0, 0, to), PORT);
-        socket.connect(self.interface.context(), remote, 49_152).expect("an unused socket");
-    }
-
-    fn step(&mut self, bytes: usize, peer: u8) {
-        let now = smoltcp::time::Instant::from_micros(self.begun.elapsed().as_micros() as i64);
-        self.interface.poll(now, &mut self.device, &mut self.sockets);
-        self.device.flush();
-        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.socket);
-        if socket.can_send() && self.sent < bytes {
-            let (sent, seed) = (self.sent, self.seed);
-            let fill = |room: &mut [u8]| {
-                let count = room.len().min(bytes - sent);
-                let places = room.iter_mut().take(count).zip(sent..);
-                places.for_each(|(byte, place)| *byte = byte_at(place, seed));
-                (count, count)
-            };
-            self.sent += socket.send(fill).expect("an open socket");
-        }
-        if socket.can_recv() {
-            let received = self.received;
-            let check = |data: &mut [u8]| {
-                for (byte, place) in data.iter().zip(received..) {
-                    assert_eq!(*byte, byte_at(place, peer), "corrupt at {place}");
-                }
-                (data.len(), data.len())
-            };
-            self.received += socket.recv(check).expect("an open socket");
-        }
-    }
+fn end(card: &Card, seed: u8) -> Stack<TulipDevice<Ports, InProcessHal>> {
+    Stack::new(TulipDevice::new(card.clone()), TulipDevice::flush, card.mac(), seed, BUFFER_BYTES)
 }
 
 #[test]
 fn tcp_loses_nothing() {
     let (_machine, [one, other]) = pair(TulipOptions::default());
-    let bytes = bytes_each_way();
+    let bytes = bytes_each_way(if cfg!(debug_assertions) { 8 } else { 64 });
     let begun = Instant::now();
-    let (mut client, mut server) =
-        (Stack::new(one.card.clone(), 1), Stack::new(other.card.clone(), 2));
+    let (mut client, mut server) = (end(&one.card, 1), end(&other.card, 2));
     server.listen();
     client.connect(2);
     while client.received < bytes || server.received < bytes {
