@@ -10,16 +10,16 @@ use core::task::Poll;
 
 use kernel::cmdline::ServeOptions;
 use kernel::tulip::{TulipDevice, TulipOptions};
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
-use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, Ipv4Address, Ipv4Cidr};
+use smoltcp::wire::IpAddress;
 use vsc_drivers::task::{beside, within};
 use vsc_drivers::{Hal, SECOND_100NS};
 
 use crate::machine::tulip::{self, Card};
 use crate::machine::vmbus::{KernelHal, tasks};
 use crate::machine::{console, exit};
+use crate::tcpip::{self, now};
 
 /// RFC 862.
 const ECHO_PORT: u16 = 7;
@@ -108,19 +108,7 @@ impl Client {
     fn new(card: &Card, options: &ServeOptions) -> Self {
         let hal = *card.hal();
         let mut device = TulipDevice::new(card.clone());
-        let mut config = Config::new(EthernetAddress(card.mac()).into());
-        // Only so that TCP's first sequence numbers differ from one start to the next.
-        config.random_seed = hal.now_100ns();
-        let mut interface = Interface::new(config, &mut device, now(hal));
-        let address = Ipv4Cidr::new(Ipv4Address::from(options.address), options.prefix);
-        interface.update_ip_addrs(|addresses| {
-            // There is room for one.
-            let _ = addresses.push(IpCidr::Ipv4(address));
-        });
-        if let Some(gateway) = options.gateway {
-            // There is room for one.
-            let _ = interface.routes_mut().add_default_ipv4_route(gateway.into());
-        }
+        let interface = tcpip::interface(hal, &mut device, card.mac(), options);
         let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER_BYTES]);
         let mut sockets = SocketSet::new(Vec::new());
         let socket = sockets.add(tcp::Socket::new(buffer(), buffer()));
@@ -190,8 +178,4 @@ impl Client {
         }
         (self.sent, self.received) != (sent, received)
     }
-}
-
-fn now(hal: KernelHal) -> Instant {
-    Instant::from_micros((hal.now_100ns() / 10) as i64)
 }

@@ -20,3 +20,4 @@ mod scaling;
 mod serve;
 mod soak;
 mod study;
+mod tcpip;

@@ -17,9 +17,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Display;
-use core::future::{pending, poll_fn};
+use core::future::poll_fn;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::Poll;
 
 use hv_abi::guid::Guid;
 use hv_abi::nvsp::NVSP_INTERFACE;
@@ -29,6 +29,7 @@ use kernel::files::cache::Cache;
 use kernel::files::volume::Volume;
 use vsc_drivers::netvsc::{NetOptions, NetVsc};
 use vsc_drivers::storvsc::{StorOptions, StorVsc};
+use vsc_drivers::task::{all, beside};
 use vsc_drivers::{ChannelId, SECOND_100NS};
 
 use crate::machine::vmbus::{self, Bus, KernelHal, tasks};
@@ -50,38 +51,14 @@ pub(crate) fn run(version: Option<(u16, u16)>, options: &ServeOptions) -> u8 {
         (Err(code), _) => return code,
         (_, Err(_)) => return exit::FAILURE,
     };
-    let task: Task<'_> = Box::pin(async {
-        bus.run().await;
-    });
+    // In a box: what is moved into a future lies in it twice, each time it is wrapped, and the stack is small.
     let main = Box::pin(serve(&bus, hal, options));
-    let result = tasks::block_on(pending::<()>(), beside(Vec::from([task]), main));
-    match result {
+    match tasks::block_on(bus.run(), main) {
         Ok(()) => exit::SUCCESS,
         Err(reason) => {
             log::error!("cannot serve: {reason}");
             exit::FAILURE
         }
-    }
-}
-
-/// Polls `background` for as long as `main` takes; before it, so that `main` sees what came of it.
-///
-/// `main` comes in a box: what is moved into a future lies in it twice, each time it is wrapped, and the stack is small.
-async fn beside<T>(
-    background: Vec<Task<'_>>,
-    mut main: Pin<Box<dyn Future<Output = T> + '_>>,
-) -> T {
-    let mut background: Vec<_> = background.into_iter().map(Some).collect();
-    poll_fn(|context| {
-        background.iter_mut().for_each(|task| poll_task(task, context));
-        main.as_mut().poll(context)
-    })
-    .await
-}
-
-fn poll_task(task: &mut Option<Task<'_>>, context: &mut Context<'_>) {
-    if task.as_mut().is_some_and(|task| task.as_mut().poll(context).is_ready()) {
-        *task = None;
     }
 }
 
@@ -124,7 +101,7 @@ async fn serve(bus: &Bus, hal: KernelHal, options: &ServeOptions) -> Result<(), 
             stopped.and(stor.stop(STOP_LIMIT_100NS).await.map_err(failed("stop the disk")));
         result.and(stopped)
     };
-    let result = beside(background, Box::pin(main)).await;
+    let result = beside(all(background), Box::pin(main)).await;
     result.and(bus.unload().await.map_err(failed("leave VMBus")))
 }
 

@@ -7,10 +7,9 @@ use core::task::Waker;
 use kernel::cmdline::ServeOptions;
 use kernel::files::volume::Volume;
 use kernel::http::connection::{Connection, Filled};
-use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 use vsc_drivers::Hal;
 use vsc_drivers::netvsc::smoltcp::NetDevice;
 use vsc_drivers::netvsc::{NetVsc, Statistics};
@@ -18,6 +17,7 @@ use vsc_drivers::netvsc::{NetVsc, Statistics};
 use super::disk::{Buffer, ChunkReader};
 use crate::machine::heap;
 use crate::machine::vmbus::KernelHal;
+use crate::tcpip::{self, now};
 
 const PORT: u16 = 80;
 /// Connections at the same time.
@@ -72,20 +72,9 @@ impl Server {
         options: &ServeOptions,
         sizes: Sizes,
     ) -> Self {
-        let mut config = Config::new(EthernetAddress(net.mac()).into());
-        // Only so that TCP's first sequence numbers differ from one start to the next.
-        config.random_seed = hal.now_100ns();
+        let mac = net.mac();
         let mut device = NetDevice::new(net);
-        let mut interface = Interface::new(config, &mut device, now(hal));
-        let address = Ipv4Cidr::new(Ipv4Address::from(options.address), options.prefix);
-        interface.update_ip_addrs(|addresses| {
-            // There is room for one.
-            let _ = addresses.push(IpCidr::Ipv4(address));
-        });
-        if let Some(gateway) = options.gateway {
-            // There is room for one.
-            let _ = interface.routes_mut().add_default_ipv4_route(gateway.into());
-        }
+        let interface = tcpip::interface(hal, &mut device, mac, options);
         let mut sockets = SocketSet::new(Vec::new());
         let client = |_| {
             let receive = tcp::SocketBuffer::new(vec![0; RECEIVE_BYTES]);
@@ -197,10 +186,6 @@ impl Server {
         let deadline = self.hal.now_100ns().saturating_add(delay.total_micros().max(1) * 10);
         self.hal.wake_at(deadline, waker);
     }
-}
-
-fn now(hal: KernelHal) -> Instant {
-    Instant::from_micros((hal.now_100ns() / 10) as i64)
 }
 
 fn receive(socket: &mut tcp::Socket<'_>, connection: &mut Connection) -> bool {
