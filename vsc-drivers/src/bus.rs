@@ -113,8 +113,8 @@ impl<H: Hal> Vmbus<H> {
         let Shared { inbox, hal, counters, .. } = &*self.shared;
         match inbox.push(hal, payload) {
             Ok(()) => {}
-            Err(NotTaken::TooLong) => counters.malformed_messages.one(),
-            Err(NotTaken::NoRoom) => counters.lost_messages.one(),
+            Err(NotTaken::TooLong) => counters.malformed_messages.increment(),
+            Err(NotTaken::NoRoom) => counters.lost_messages.increment(),
         }
     }
 
@@ -229,11 +229,11 @@ impl<H: Hal> Shared<H> {
         match HostMessage::parse(raw.bytes(), version) {
             Ok(message) => Some(state.on_message(message, &self.counters)),
             Err(BadMessage::Short) => {
-                self.counters.malformed_messages.one();
+                self.counters.malformed_messages.increment();
                 Some(None)
             }
             Err(BadMessage::UnknownType(_)) => {
-                self.counters.unknown_messages.one();
+                self.counters.unknown_messages.increment();
                 Some(None)
             }
         }

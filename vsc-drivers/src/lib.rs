@@ -111,6 +111,7 @@ extern crate std;
 
 pub mod bus;
 pub mod channel;
+mod counter;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod hal;
@@ -126,6 +127,7 @@ pub use bus::{
     BusCounts, BusError, BusOptions, Change, ChannelError, ChannelId, Offer, Request, Vmbus,
 };
 pub use channel::{Channel, OpenParams, SharedBuffer};
+pub use counter::Counter;
 pub use hal::{DmaBuffer, DmaPages, Gpa, Hal, OutOfRange};
 pub use registry::{Driver, DriverTask, Registry};
 pub use task::block_on;

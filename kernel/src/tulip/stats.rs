@@ -1,7 +1,8 @@
 //! What went through a card.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+
+use vsc_drivers::Counter;
 
 macro_rules! statistics {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -90,22 +91,5 @@ impl fmt::Display for Statistics {
             self.malformed,
             self.resets
         )
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(super) fn increment(&self) {
-        self.add(1);
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }

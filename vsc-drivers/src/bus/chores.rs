@@ -174,7 +174,7 @@ async fn tear_down<H: Hal>(shared: &Shared<H>, grant: &Grant<H>) -> Result<(), C
 }
 
 fn keep<H: Hal>(shared: &Shared<H>, grant: Grant<H>) {
-    shared.counters.kept_pages.add(grant.keep.pages());
+    shared.counters.kept_pages.add(grant.keep.pages() as u64);
     let Grant { gpadl, claim, keep } = grant;
     shared.change(|state| state.kept.insert(gpadl, keep));
     drop(claim);
@@ -185,7 +185,7 @@ impl<H: Hal> Shared<H> {
         match self.tell(life, message).await {
             // Without a connection there is nobody to tell.
             Ok(()) | Err(BusError::Disconnected) => {}
-            Err(_) => self.counters.failed_posts.one(),
+            Err(_) => self.counters.failed_posts.increment(),
         }
     }
 

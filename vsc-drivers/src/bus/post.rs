@@ -57,7 +57,7 @@ impl<H: Hal> Shared<H> {
             if !retry.worth(error) || attempt == ATTEMPTS || now >= deadline {
                 return Err(error);
             }
-            self.counters.post_retries.one();
+            self.counters.post_retries.increment();
             sleep_until(&self.hal, now.saturating_add(delay).min(deadline)).await;
             delay = (delay * 2).min(LAST_DELAY_100NS);
             attempt += 1;

@@ -185,7 +185,7 @@ impl<H: Hal> State<H> {
             answer => self.on_answer(answer),
         };
         if !answered {
-            counters.unexpected_answers.one();
+            counters.unexpected_answers.increment();
         }
         None
     }
@@ -221,7 +221,7 @@ impl<H: Hal> State<H> {
     fn on_torndown(&mut self, torndown: u32, counters: &Counters) -> bool {
         if let Some(keep) = self.kept.remove(&torndown) {
             // Late, but the memory is the guest's again.
-            counters.kept_pages.subtract(keep.pages());
+            counters.kept_pages.subtract(keep.pages() as u64);
             self.chores.push_back(Chore::Free(keep));
             return true;
         }
@@ -248,7 +248,7 @@ impl<H: Hal> State<H> {
                 let entry = Entry { life, claimed: false, rescinded: false, offer };
                 self.channels.insert(entry.offer.channel, entry);
             }
-            None => counters.bad_offers.one(),
+            None => counters.bad_offers.increment(),
         }
     }
 
@@ -262,7 +262,7 @@ impl<H: Hal> State<H> {
     fn tell(&mut self, change: Change, counters: &Counters) {
         if self.changes.len() >= MAX_CHANGES {
             self.changes.pop_front();
-            counters.lost_changes.one();
+            counters.lost_changes.increment();
         }
         self.changes.push_back(change);
     }
@@ -283,7 +283,7 @@ impl<H: Hal> State<H> {
         let channel = ChannelId::new(message.child_relid);
         let entry = channel.and_then(|channel| self.channels.get_mut(&channel));
         let Some(entry) = entry.filter(|entry| !entry.rescinded) else {
-            counters.bad_rescinds.one();
+            counters.bad_rescinds.increment();
             return None;
         };
         entry.rescinded = true;

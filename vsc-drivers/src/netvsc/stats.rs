@@ -1,7 +1,8 @@
 //! What went through an adapter.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::counter::Counter;
 
 macro_rules! statistics {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -86,23 +87,6 @@ impl fmt::Display for Statistics {
             self.interrupts,
             self.malformed
         )
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(super) fn increment(&self) {
-        self.add(1);
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }
 

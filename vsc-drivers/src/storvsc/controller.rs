@@ -124,7 +124,7 @@ impl<H: Hal> Controller<H> {
             let Some(pause) = repeats.next(why) else {
                 return Executed { result: Err(error), lent: Some(lent) };
             };
-            queue.counters.retries.one();
+            queue.counters.retries.increment();
             if pause > 0 {
                 sleep_until(&self.hal, self.hal.now_100ns().saturating_add(pause)).await;
             }

@@ -1,7 +1,8 @@
 //! What was done and what went wrong, in numbers.
 
 use core::ops::Add;
-use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::counter::Counter;
 
 macro_rules! counts {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -58,21 +59,4 @@ counts! {
     resets,
     /// Bytes copied between callers' slices and memory that was lent.
     copied_bytes,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(super) fn one(&self) {
-        self.add(1);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }

@@ -167,7 +167,7 @@ impl<H: Hal> Queue<H> {
             }
             match self.wait(&mut turns).await {
                 Ok(Wake::Doorbell) => {}
-                Ok(Wake::Packets) => self.counters.wakeups.one(),
+                Ok(Wake::Packets) => self.counters.wakeups.increment(),
                 Ok(Wake::Clock) => self.tick(),
                 Err(error) => {
                     // What came before the end counts.
@@ -256,7 +256,7 @@ impl<H: Hal> Queue<H> {
             _ => false,
         };
         if !understood {
-            self.counters.rejected.one();
+            self.counters.rejected.increment();
         }
     }
 
@@ -264,7 +264,7 @@ impl<H: Hal> Queue<H> {
         let Some(answer) = packet::answer(packet.payload()) else { return false };
         match self.with(|slots| slots.complete(packet.transaction_id(), answer)) {
             Ok(fallout) => {
-                self.counters.completions.one();
+                self.counters.completions.increment();
                 fallout.settle();
                 true
             }
@@ -277,7 +277,7 @@ impl<H: Hal> Queue<H> {
         let operation = packet.payload().first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
         match operation.map(Operation) {
             Some(Operation::ENUMERATE_BUS | Operation::REMOVE_DEVICE) => {
-                self.counters.notices.one();
+                self.counters.notices.increment();
                 self.notices.disks.raise(self.hal());
                 true
             }

@@ -45,7 +45,7 @@ impl<H: Hal> Controller<H> {
     /// Whether the host has executed the reset.
     async fn reset(&self, operation: Operation, address: Address) -> bool {
         let Some(queue) = self.queues.first() else { return false };
-        queue.counters.resets.one();
+        queue.counters.resets.increment();
         let limit = self.options.reset_limit_100ns;
         let payload: [u8; SRB_BYTES] = packet::reset(address, self.version);
         let deadline_100ns = self.hal.now_100ns().saturating_add(limit);

@@ -100,7 +100,7 @@ impl Channel {
 
     /// The guest reads a byte of the command block, but data.
     pub(super) fn read(&mut self, offset: u16) -> u8 {
-        IdeCounters::add(&self.counters.register_accesses, 1);
+        self.counters.register_accesses.add(1);
         if self.is_empty() {
             return status::FLOATING;
         }
@@ -126,13 +126,13 @@ impl Channel {
 
     /// The guest reads the alternate status.
     pub(super) fn read_alternate(&mut self) -> u8 {
-        IdeCounters::add(&self.counters.register_accesses, 1);
+        self.counters.register_accesses.add(1);
         self.status()
     }
 
     /// The guest writes a byte of the command block, but data.
     pub(super) fn write(&mut self, offset: u16, value: u8) {
-        IdeCounters::add(&self.counters.register_accesses, 1);
+        self.counters.register_accesses.add(1);
         if offset == reg::COMMAND {
             self.command(AtaCommand(value));
         } else if !self.resetting && !self.port().is_some_and(Port::is_busy) {
@@ -164,14 +164,14 @@ impl Channel {
         drive.port.acknowledge();
         drive.model.command(&mut drive.port, command);
         let failed = drive.port.status() & status::ERR != 0;
-        IdeCounters::add(&self.counters.commands, 1);
+        self.counters.commands.add(1);
         self.count_error(failed);
         // An edge for each command, also where the last interrupt was not acknowledged.
         self.line.set(false);
     }
 
     fn count_error(&self, failed: bool) {
-        IdeCounters::add(&self.counters.errors, failed.into());
+        self.counters.errors.add(failed.into());
     }
 
     /// DEVICE RESET: heard at any time, by packet devices only.
@@ -191,7 +191,7 @@ impl Channel {
         } else if let Some(drive) = self.drive() {
             drive.after_reset();
         }
-        IdeCounters::add(&self.counters.resets, 1);
+        self.counters.resets.add(1);
     }
 
     /// EXECUTE DEVICE DIAGNOSTIC: done by both drives, told by drive 0.
@@ -207,13 +207,13 @@ impl Channel {
         if let Some(drive) = self.drive() {
             drive.port.raise();
         }
-        IdeCounters::add(&self.counters.commands, 1);
+        self.counters.commands.add(1);
         self.line.set(false);
     }
 
     /// The guest writes the device control register.
     pub(super) fn write_control(&mut self, value: u8) {
-        IdeCounters::add(&self.counters.register_accesses, 1);
+        self.counters.register_accesses.add(1);
         let began = value & !self.control & control::SRST != 0;
         self.control = value;
         if began {
@@ -224,7 +224,7 @@ impl Channel {
     }
 
     fn begin_reset(&mut self) {
-        IdeCounters::add(&self.counters.resets, 1);
+        self.counters.resets.add(1);
         (self.resetting, self.selected) = (true, 0);
         self.drives_mut().for_each(|drive| drive.port.begin_reset(false));
         if let Some(flight) = &mut self.flight {
@@ -242,7 +242,7 @@ impl Channel {
 
     /// The guest reads the data register, once or again and again.
     pub(super) fn read_data(&mut self, data: &mut [u8]) {
-        IdeCounters::add(&self.counters.data_accesses, 1);
+        self.counters.data_accesses.add(1);
         let mut rest = data;
         while !rest.is_empty()
             && let Some(drive) = self.drives.get_mut(self.selected).and_then(Option::as_mut)
@@ -262,7 +262,7 @@ impl Channel {
 
     /// The guest writes the data register, once or again and again.
     pub(super) fn write_data(&mut self, data: &[u8]) {
-        IdeCounters::add(&self.counters.data_accesses, 1);
+        self.counters.data_accesses.add(1);
         let mut rest = data;
         while !rest.is_empty()
             && let Some(drive) = self.drives.get_mut(self.selected).and_then(Option::as_mut)
@@ -281,8 +281,8 @@ impl Channel {
     }
 
     fn moved_by_pio(&self, count: usize) {
-        IdeCounters::add(&self.counters.pio_bytes, count as u64);
-        IdeCounters::add(&self.counters.copied_bytes, count as u64);
+        self.counters.pio_bytes.add(count as u64);
+        self.counters.copied_bytes.add(count as u64);
     }
 
     fn block_moved(&mut self) {
@@ -295,7 +295,7 @@ impl Channel {
 
     /// The guest reads a byte of the bus master.
     pub(super) fn read_master(&mut self, offset: u16) -> u8 {
-        IdeCounters::add(&self.counters.register_accesses, 1);
+        self.counters.register_accesses.add(1);
         // Memory may be written until the disk has ended, whatever the guest has told the bus master since.
         let moving = self.flight.as_ref().is_some_and(|flight| flight.dma);
         self.master.read(offset, moving)
@@ -303,7 +303,7 @@ impl Channel {
 
     /// The guest writes bytes of the bus master.
     pub(super) fn write_master(&mut self, offset: u16, value: u8) {
-        IdeCounters::add(&self.counters.register_accesses, 1);
+        self.counters.register_accesses.add(1);
         if self.master.write(offset, value) == Change::Stopped
             && let Some(flight) = self.flight.as_mut().filter(|flight| flight.dma)
             && flight.stopped.is_none()
@@ -333,7 +333,7 @@ impl Channel {
         };
         let Ok(gathered) = gathered else {
             self.master.fault();
-            IdeCounters::add(&self.counters.dma_faults, 1);
+            self.counters.dma_faults.add(1);
             return;
         };
         let unit = drive.model.dma_unit().max(1);
@@ -342,11 +342,11 @@ impl Channel {
             return self.master.moved();
         }
         drive.dma(&gathered, whole);
-        IdeCounters::add(&self.counters.dma_transfers, 1);
-        IdeCounters::add(&self.counters.dma_bytes, whole);
+        self.counters.dma_transfers.add(1);
+        self.counters.dma_bytes.add(whole);
         if drive.model.dma_request().is_none() {
             // An answer or a list, which this program has copied itself.
-            IdeCounters::add(&self.counters.copied_bytes, whole);
+            self.counters.copied_bytes.add(whole);
             self.master.moved();
         }
     }
@@ -391,7 +391,7 @@ impl Channel {
                 (false, None) => {
                     drive.model.disk_ended(&mut drive.port, result);
                     let failed = !drive.port.is_busy() && drive.port.status() & status::ERR != 0;
-                    IdeCounters::add(&self.counters.errors, failed.into());
+                    self.counters.errors.add(failed.into());
                     if flight.dma && drive.port.phase() != Phase::Disk {
                         self.master.moved();
                     }
@@ -408,7 +408,7 @@ impl Channel {
         let level = heard && self.port().is_some_and(Port::interrupt);
         if level && !self.line.level() {
             self.master.interrupted();
-            IdeCounters::add(&self.counters.interrupts, 1);
+            self.counters.interrupts.add(1);
         }
         self.line.set(level);
     }

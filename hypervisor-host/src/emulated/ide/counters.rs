@@ -1,20 +1,18 @@
 //! What the controller counts, readable at any time.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::stats::gauges::Counted;
+use crate::stats::gauges::{Counted, Counter};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters of a controller, all channels together. They only grow.
         #[derive(Debug, Default)]
         pub struct IdeCounters {
-            $($(#[$doc])* pub $name: AtomicU64,)*
+            $($(#[$doc])* pub $name: Counter,)*
         }
 
         impl Counted for IdeCounters {
             fn counts(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name.load(Ordering::Relaxed)),)*]
+                vec![$((stringify!($name), self.$name.get()),)*]
             }
         }
     };
@@ -43,11 +41,4 @@ counters! {
     dma_faults,
     /// Bytes that this program copied between its own memory and the guest.
     copied_bytes,
-}
-
-impl IdeCounters {
-    /// Counts.
-    pub(super) fn add(counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Ordering::Relaxed);
-    }
 }

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Tulip;
 use crate::net::card::Card;
-use crate::net::counters::Counter;
-use crate::stats::gauges::Counted;
+use crate::stats::gauges::{Counted, Counter};
 use crate::vsp::netvsp::NetReport;
 
 macro_rules! counters {

@@ -40,7 +40,7 @@ impl<H: Hal> Queue<H> {
             drop(table);
             refused.into_iter().for_each(Fallout::settle);
             if flushed? == Flushed::Full {
-                self.counters.full.one();
+                self.counters.full.increment();
                 return Ok(Flushed::Full);
             }
         }
@@ -116,7 +116,7 @@ impl<H: Hal> Queue<H> {
             };
             packet.with_completion()
         });
-        self.counters.batches.one();
+        self.counters.batches.increment();
         match self.channel.try_send_batch(packets) {
             Err(ChannelError::Full) => Ok(0),
             other => other,
