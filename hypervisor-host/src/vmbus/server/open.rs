@@ -37,16 +37,21 @@ impl Bus {
             return Ok(());
         }
         let opened = self.try_open(state, &request);
-        let status = if opened.is_ok() { status::SUCCESS } else { status::UNSUCCESSFUL };
+        self.answer_open(state, &request, opened.as_ref().ok());
+        opened.map(drop)
+    }
+
+    /// Says that a channel is open, or that it can't be.
+    fn answer_open(&self, state: &mut State, request: &OpenChannel2, opened: Option<&Arc<Link>>) {
+        let status = if opened.is_some() { status::SUCCESS } else { status::UNSUCCESSFUL };
         let result = OpenChannelResult {
             header: MessageHeader::new(MessageType::OPENCHANNEL_RESULT),
             child_relid: request.child_relid,
             openid: request.openid,
             status,
         };
-        let after = opened.as_ref().map_or(After::Nothing, |link| After::Start(link.clone()));
+        let after = opened.map_or(After::Nothing, |link| After::Start(link.clone()));
         self.post(state, encode(&result), Cause::Answer, after);
-        opened.map(drop)
     }
 
     fn try_open(
@@ -190,8 +195,12 @@ impl Bus {
         }
         match &mut channel.phase {
             Phase::Open(_) => self.close_channel(state, id),
-            Phase::Closing(_, reopen) if reopen.is_some() => *reopen = None,
-            _ => return Err(Malformed::ChannelNotOpen),
+            Phase::Closing(_, reopen) => {
+                // It was opened again before it could be, and is closed already: that is still to be answered.
+                let request = reopen.take().ok_or(Malformed::ChannelNotOpen)?;
+                self.answer_open(state, &request, None);
+            }
+            Phase::Closed => return Err(Malformed::ChannelNotOpen),
         }
         for sub_channel in state.sub_channels(id) {
             self.rescind(state, sub_channel);

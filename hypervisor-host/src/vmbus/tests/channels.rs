@@ -255,6 +255,26 @@ fn a_channel_that_is_still_closing_opens_when_it_has() {
 }
 
 #[test]
+fn an_opening_that_is_closed_before_it_could_be_is_answered() {
+    let guest = TestGuest::new();
+    let echo = Echo::new(1);
+    guest.server.add(echo.clone()).unwrap();
+    let offers = guest.connect(VmbusVersion::V5_3);
+    let channel = guest.open(&offers[0], 2);
+    wait_for("the provider", || (echo.serving.load(Ordering::SeqCst) == 1).then_some(()));
+    let gpadl = guest.lend(channel.id, &guest.pages(4));
+    let hold = echo.hold.lock().unwrap();
+    guest.post_close(channel.id);
+    guest.post(&open_request(&offers[0], gpadl, 2, 0));
+    guest.post_close(channel.id);
+    assert_ne!(guest.take::<OpenChannelResult>().status, 0);
+    drop(hold);
+    guest.expect_silence();
+    guest.post_close(channel.id);
+    guest.expect_errors("channel-not-open", 1);
+}
+
+#[test]
 fn memory_in_use_is_torn_down_when_it_is_not_any_more() {
     let guest = TestGuest::new();
     let echo = Echo::new(1);
