@@ -204,7 +204,9 @@ macro_rules! for_each_case {
             answers_wait_for_room_and_none_is_lost => "Linux, include/linux/hyperv.h, struct hv_ring_buffer, pending_send_sz",
             a_guest_that_waits_for_room_is_told => "Linux, drivers/hv/ring_buffer.c, hv_pkt_iter_close",
             packets_of_every_length_keep_their_bounds => "Linux, drivers/hv/channel.c, vmbus_sendpacket_getid",
+            indices_outside_a_ring_do_no_harm => "Linux, drivers/hv/ring_buffer.c, hv_get_ringbuffer_availbytes",
             indices_that_are_not_aligned_do_no_harm => "Linux, drivers/hv/ring_buffer.c, hv_get_next_write_location",
+            packets_whose_lengths_lie_do_no_harm => "Linux, include/linux/hyperv.h, struct vmpacket_descriptor",
             an_absurd_wish_for_room_does_no_harm => "Linux, drivers/hv/ring_buffer.c, hv_pkt_iter_close",
         ]);
         $callback!(Integration, components: [

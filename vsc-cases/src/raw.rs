@@ -13,7 +13,7 @@ use hv_abi::vmbus::packet::GpaRangeHeader;
 use hv_abi::vmbus::version::VmbusVersion;
 use hv_abi::vmbus::{VMBUS_MESSAGE_CONNECTION_ID, VMBUS_MESSAGE_TYPE};
 use vsc_drivers::task::{beside, sleep_until};
-use vsc_drivers::{Hal, Offer, OpenParams, SECOND_100NS, Vmbus};
+use vsc_drivers::{BusCounts, Hal, Offer, OpenParams, SECOND_100NS, Vmbus};
 use zerocopy::IntoBytes;
 
 use crate::support::{Connected, check, connected, failed, skip};
@@ -111,6 +111,16 @@ pub async fn teardown<H: Hal>(hal: &H, channel: u32, gpadl: u32) -> CaseResult {
     tell(hal, &GpadlTeardown { header, child_relid: channel, gpadl }).await
 }
 
+/// The bus's counts once the host has answered so many raw messages in all, or two seconds later.
+async fn answers<H: Hal>(bus: &Vmbus<H>, expected: u64) -> BusCounts {
+    let hal = bus.hal();
+    let end = hal.now_100ns() + 2 * SECOND_100NS;
+    while bus.counts().unexpected_answers < expected && hal.now_100ns() < end {
+        sleep_until(hal, hal.now_100ns() + SECOND_100NS / 2000).await;
+    }
+    bus.counts()
+}
+
 /// A connection whose driver is gone past.
 pub struct Hostile<'a, E: Environment> {
     /// The connection.
@@ -138,16 +148,17 @@ impl<E: Environment> Hostile<'_, E> {
         self.connected.bus
     }
 
-    /// Checks that the bus goes on working, and that the host has answered so many of the raw messages since the last time.
+    /// Checks that the bus goes on working, and that the host has answered so many of the raw messages since the last time. What it
+    /// gives back only when nobody uses it any more, it may answer later than what came after.
     ///
     /// # Errors
     ///
-    /// [`Problem::Fail`].
+    /// [`Problem::Fail`], if it has not within two seconds, or answers more often.
     pub async fn answered(&mut self, expected: u64) -> CaseResult {
         let opened = self.bus().open(self.offer.channel, &OpenParams::default()).await;
         let channel = opened.map_err(failed("opening a channel after that"))?;
         channel.close().await.map_err(failed("closing a channel after that"))?;
-        let counts = self.bus().counts();
+        let counts = answers(self.bus(), self.before + expected).await;
         let answers = counts.unexpected_answers - self.before;
         self.before = counts.unexpected_answers;
         check(answers == expected, || format!("{answers} answers instead of {expected}"))?;
@@ -196,12 +207,8 @@ impl<E: Environment> Bare<'_, E> {
     ///
     /// [`Problem::Fail`] if it has not within two seconds, or answers more often.
     pub async fn answered(&self, expected: u64) -> CaseResult {
-        let end = self.hal.now_100ns() + 2 * SECOND_100NS;
-        let answers = || self.bus.counts().unexpected_answers;
-        while answers() < expected && self.hal.now_100ns() < end {
-            sleep_until(&self.hal, self.hal.now_100ns() + SECOND_100NS / 2000).await;
-        }
-        check(answers() == expected, || format!("{} answers instead of {expected}", answers()))
+        let answers = answers(self.bus, expected).await.unexpected_answers;
+        check(answers == expected, || format!("{answers} answers instead of {expected}"))
     }
 }
 

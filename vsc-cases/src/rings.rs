@@ -11,12 +11,12 @@ use hv_abi::vmbus::offer::VMBUS_USER_DEFINED_BYTES;
 use hv_abi::vmbus::packet::{GpaRangeHeader, control};
 use vmbus_ring::OutgoingPacket;
 use vsc_drivers::task::{beside, sleep_until, within};
-use vsc_drivers::{ChannelError, DmaBuffer, Hal, SECOND_100NS};
+use vsc_drivers::{ChannelError, DmaBuffer, Hal, Offer, OpenParams, SECOND_100NS};
 
 use crate::macros::cases;
-use crate::raw::{Hostile, gpadl_of, header, hostile, teardown, tell};
+use crate::raw::{gpadl_of, header, hostile, teardown, tell};
 use crate::scsi_client::{Scsi, with_fresh_channel};
-use crate::support::{check, failed, skip};
+use crate::support::{Connected, check, connected, failed, skip};
 use crate::{CaseResult, Environment, Problem};
 
 /// An operation that is answered, with a refusal, and does nothing.
@@ -119,20 +119,27 @@ cases! { one_page:
     }
 }
 
-/// Rings that a guest has written into before it opens a channel with them. Whatever the host makes of it, the channel can be closed, and
-/// opened by somebody else.
-async fn opened_with<E: Environment>(
-    bus: &mut Hostile<'_, E>,
+/// Where the two rings begin.
+const RINGS: [usize; 2] = [0, PAGES / 2 * HV_PAGE_SIZE];
+
+/// Rings with these words in them, at offsets from the first ring's beginning.
+fn rings<E: Environment>(
+    environment: &E,
     words: &[(usize, u32)],
-) -> CaseResult {
-    let Some(pages) = DmaBuffer::new(&bus.hal, PAGES) else { return skip("no memory") };
+) -> Result<DmaBuffer<E::Hal>, Problem> {
+    let Some(pages) = DmaBuffer::new(&environment.hal(), PAGES) else { return skip("no memory") };
     for &(offset, word) in words {
         pages.write(offset, &word.to_le_bytes()).map_err(failed("write"))?;
     }
+    Ok(pages)
+}
+
+/// Lends a channel's host rings that the guest has written into, opens the channel with them, closes it, and takes them back.
+async fn open_and_close<H: Hal>(hal: &H, offer: &Offer, pages: &DmaBuffer<H>) -> CaseResult {
     let numbers: Vec<_> = pages.page_numbers().collect();
     let range = GpaRangeHeader { byte_count: (PAGES * HV_PAGE_SIZE) as u32, byte_offset: 0 };
-    let channel = bus.channel();
-    gpadl_of(&bus.hal, channel, GPADL, range, &numbers).await?;
+    let channel = offer.channel.relid();
+    gpadl_of(hal, channel, GPADL, range, &numbers).await?;
     let open = OpenChannel {
         header: header(OpenChannel::TYPE),
         child_relid: channel,
@@ -142,60 +149,103 @@ async fn opened_with<E: Environment>(
         downstream_ringbuffer_pageoffset: PAGES as u32 / 2,
         userdata: [0; VMBUS_USER_DEFINED_BYTES],
     };
-    tell(&bus.hal, &open).await?;
+    tell(hal, &open).await?;
     // For a host that has not looked.
-    let _ = bus.hal.signal_event(bus.offer.connection, 0);
-    tell(&bus.hal, &CloseChannel { header: header(CloseChannel::TYPE), child_relid: channel })
-        .await?;
-    teardown(&bus.hal, channel, GPADL).await?;
-    // Lent, opened or refused, taken back: each is answered.
-    bus.answered(3).await?;
-    check(pages.pages() == PAGES, || "the memory is there until now".into())
+    let _ = hal.signal_event(offer.connection, 0);
+    let header = header(CloseChannel::TYPE);
+    tell(hal, &CloseChannel { header, child_relid: channel }).await?;
+    teardown(hal, channel, GPADL).await
 }
 
-/// Where the two rings begin.
-const RINGS: [usize; 2] = [0, PAGES / 2 * HV_PAGE_SIZE];
+/// Guests that break a channel's rings, each on a connection of its own.
+///
+/// A host that sees it before the channel is closed may take the device back from that guest for good. Whoever connects then has it.
+struct Breakers<'a, E: Environment> {
+    environment: &'a E,
+    /// What they lent. The host has done with it when it has answered the next one.
+    lent: Vec<DmaBuffer<E::Hal>>,
+}
 
-async fn each_ring<E: Environment>(bus: &mut Hostile<'_, E>, words: &[(usize, u32)]) -> CaseResult {
-    for ring in RINGS {
-        let words: Vec<_> = words.iter().map(|&(offset, word)| (ring + offset, word)).collect();
-        opened_with(bus, &words).await?;
+impl<E: Environment> Breakers<'_, E> {
+    /// One guest for each ring: these words stand in it.
+    async fn each_ring(&mut self, words: &[(usize, u32)]) -> CaseResult {
+        for ring in RINGS {
+            let words: Vec<_> = words.iter().map(|&(offset, word)| (ring + offset, word)).collect();
+            self.lent.push(rings(self.environment, &words)?);
+            let Some(pages) = self.lent.last() else { continue };
+            connected(self.environment, async |connected| {
+                let offer = usable(&connected).await?;
+                open_and_close(&self.environment.hal(), &offer, pages).await
+            })
+            .await?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-cases! { hostile:
+/// The first channel, which has been opened and closed in the ordinary way.
+async fn usable<E: Environment>(connected: &Connected<'_, E>) -> Result<Offer, Problem> {
+    let Some(offer) = connected.offers.first() else { return skip("the host offers nothing") };
+    let opened = connected.bus.open(offer.channel, &OpenParams::default()).await;
+    let channel = opened.map_err(failed("opening a channel"))?;
+    channel.close().await.map_err(failed("closing a channel"))?;
+    Ok(offer.clone())
+}
+
+async fn broken<E: Environment>(
+    environment: &E,
+    body: impl AsyncFnOnce(&mut Breakers<'_, E>) -> CaseResult,
+) -> CaseResult {
+    let mut breakers = Breakers { environment, lent: Vec::new() };
+    let done = body(&mut breakers).await;
+    let last = connected(environment, async |connected| usable(&connected).await.map(drop)).await;
+    done.and(last)
+}
+
+cases! { broken:
     /// Indices behind the end of the data.
-    async fn indices_outside_a_ring_do_no_harm(_, bus) {
+    async fn indices_outside_a_ring_do_no_harm(_, guests) {
         for index in [0x3000, 0x8000_0000, u32::MAX] {
-            each_ring(bus, &[(control::WRITE_INDEX, index)]).await?;
-            each_ring(bus, &[(control::READ_INDEX, index)]).await?;
+            guests.each_ring(&[(control::WRITE_INDEX, index)]).await?;
+            guests.each_ring(&[(control::READ_INDEX, index)]).await?;
         }
         Ok(())
     }
 
     /// Indices within a packet's eight bytes.
-    async fn indices_that_are_not_aligned_do_no_harm(_, bus) {
+    async fn indices_that_are_not_aligned_do_no_harm(_, guests) {
         for index in [1, 4, 0xFF9] {
-            each_ring(bus, &[(control::WRITE_INDEX, index), (control::READ_INDEX, 0)]).await?;
+            guests.each_ring(&[(control::WRITE_INDEX, index), (control::READ_INDEX, 0)]).await?;
         }
         Ok(())
     }
 
     /// Packets of no length, of more than there is, whose payload begins behind their end.
-    async fn packets_whose_lengths_lie_do_no_harm(_, bus) {
+    async fn packets_whose_lengths_lie_do_no_harm(_, guests) {
         // Type 6 and where the payload begins; the whole length and flags: all in units of eight bytes.
         for (first, second) in [(0x0002_0006, 0), (0x0002_0006, 0xFFFF), (0xFFFF_0006, 4), (0x0002_0006, 1)] {
             let packet = [(HV_PAGE_SIZE, first), (HV_PAGE_SIZE + 4, second)];
             let words = [packet[0], packet[1], (control::WRITE_INDEX, 48)];
-            each_ring(bus, &words).await?;
+            guests.each_ring(&words).await?;
         }
         Ok(())
     }
+}
 
-    /// A ring that asks for more room than it has, with all bits of its features set.
-    async fn an_absurd_wish_for_room_does_no_harm(_, bus) {
-        let wish = [(control::PENDING_SEND_SZ, u32::MAX), (control::FEATURE_BITS, u32::MAX)];
-        each_ring(bus, &wish).await
+cases! { hostile:
+    /// A ring that asks for more room than it has, with all bits of its features set. It is not broken, and the channel stays.
+    async fn an_absurd_wish_for_room_does_no_harm(environment, bus) {
+        for ring in RINGS {
+            let wish = [
+                (ring + control::PENDING_SEND_SZ, u32::MAX),
+                (ring + control::FEATURE_BITS, u32::MAX),
+            ];
+            let pages = rings(environment, &wish)?;
+            open_and_close(&bus.hal, &bus.offer, &pages).await?;
+            // Lent, opened, taken back: each is answered.
+            bus.answered(3).await?;
+            check(pages.pages() == PAGES, || "the memory is there until now".into())?;
+        }
+        Ok(())
     }
 }
