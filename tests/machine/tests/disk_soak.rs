@@ -127,7 +127,6 @@ fn a_memory_disk_loses_nothing() {
 }
 
 #[test]
-#[ignore = "threads hung once on a busy machine, for a reason not yet known; run it by cargo test -- --ignored"]
 fn a_memory_disk_loses_nothing_on_four_threads() {
     on_many_threads("memory, four threads", memory_disk(), EngineChoice::Auto);
 }
@@ -138,7 +137,6 @@ fn a_file_disk_loses_nothing() {
 }
 
 #[test]
-#[ignore = "threads hung once on a busy machine, for a reason not yet known; run it by cargo test -- --ignored"]
 fn a_file_disk_loses_nothing_on_four_threads() {
     on_many_threads("file, four threads", file_disk(), EngineChoice::Auto);
 }

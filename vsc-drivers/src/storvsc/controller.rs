@@ -187,10 +187,15 @@ impl<H: Hal> Controller<H> {
         }
     }
 
-    /// Executes a command without data.
-    pub(super) async fn order(&self, address: Address, command: &Command) -> Result<(), DiskError> {
+    /// Executes a command without data, on the channel numbered `wish`.
+    pub(super) async fn order(
+        &self,
+        wish: usize,
+        address: Address,
+        command: &Command,
+    ) -> Result<(), DiskError> {
         debug_assert_eq!(command.direction, DataDirection::UNKNOWN);
-        self.execute(0, address, command, Lent::Nothing, None).await.result.map(|_| ())
+        self.execute(wish, address, command, Lent::Nothing, None).await.result.map(|_| ())
     }
 }
 

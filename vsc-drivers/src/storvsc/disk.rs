@@ -197,7 +197,8 @@ impl<H: Hal> Disk<H> {
     /// [`DiskError`]; what was written may then be lost.
     pub async fn flush(&self) -> Result<(), DiskError> {
         self.check()?;
-        self.controller.order(self.address(), &Command::synchronize_cache()).await
+        let wish = self.channel.map_or(0, usize::from);
+        self.controller.order(wish, self.address(), &Command::synchronize_cache()).await
     }
 
     async fn transfer(

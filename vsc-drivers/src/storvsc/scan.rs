@@ -83,7 +83,7 @@ impl<H: Hal> Controller<H> {
         let inquiry = self.fetch(address, &Command::inquiry(None, INQUIRY_BYTES)).await?;
         let Some(identity) = facts::inquiry(&inquiry) else { return Ok(None) };
         // Takes what the unit has to say of changes, so that it does not stand in the way of what follows.
-        match self.order(address, &Command::test_unit_ready()).await {
+        match self.order(0, address, &Command::test_unit_ready()).await {
             Err(error) if error.kind == DiskErrorKind::NotReady => return Ok(None),
             Err(error) if error.kind == DiskErrorKind::Gone => return Err(error),
             _ => {}
