@@ -274,7 +274,10 @@ fn threads_exclude_one_another_in_a_queue() {
 fn threads_exclude_one_another_in_an_idling_queue_and_all_wake() {
     test_platform!(Kernel);
     Kernel::enable(64);
-    race::<RawMcsLock<Idling<Kernel>>>(500_000, || Kernel::idling_now() as u64 == THREADS);
+    // Each begins with all of them idle, and so with a kick for each: also where threads then run one after the other.
+    for _ in 0..10 {
+        race::<RawMcsLock<Idling<Kernel>>>(50_000, || Kernel::idling_now() as u64 == THREADS);
+    }
     let (calls, kicks) = (Kernel::calls().len() as u64, Kernel::idle_counts().kicks);
     assert!(kicks > 0);
     // It may, where whoever stands behind it was interrupted before saying so.
