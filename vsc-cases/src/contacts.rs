@@ -227,11 +227,12 @@ cases! { bare:
             tell(&bare.hal, &contact(VmbusVersion::new(99, 0))).await?;
         }
         let answers = || bare.bus.counts().unexpected_answers;
-        // The next connection must not take a refusal for its own.
+        // The next connection must not take a refusal for its own, and all after it those of the ones before. Nothing says which is
+        // the last: on a busy machine the host's thread may rest for some while between two.
         let mut before = u64::MAX;
-        while answers() == 0 || answers() != before {
+        while answers() < 50 && (answers() == 0 || answers() != before) {
             before = answers();
-            sleep_until(&bare.hal, bare.hal.now_100ns() + SECOND_100NS / 50).await;
+            sleep_until(&bare.hal, bare.hal.now_100ns() + SECOND_100NS / 2).await;
         }
         // An answer that was not delivered yet is forgotten with its connection.
         check((1..=50).contains(&answers()), || format!("{} answers", answers()))
