@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::Cell;
+use core::cell::{Cell, OnceCell};
 use core::fmt::Display;
 use core::pin::Pin;
 
@@ -41,9 +41,8 @@ pub(crate) fn run(seconds: u32, version: Option<(u16, u16)>) -> u8 {
         Ok(bus) => bus,
         Err(code) => return code,
     };
-    let end_100ns = clock::now_100ns() + u64::from(seconds) * SECOND_100NS;
     // The work with all that it waits for is larger than a stack has room for.
-    match tasks::block_on(bus.run(), Box::pin(work(&bus, end_100ns))) {
+    match tasks::block_on(bus.run(), Box::pin(work(&bus, u64::from(seconds) * SECOND_100NS))) {
         Ok(true) => exit::SUCCESS,
         Ok(false) => exit::FAILURE,
         Err(problem) => {
@@ -58,7 +57,7 @@ fn failed<E: Display>(at: &str) -> impl FnOnce(E) -> String {
 }
 
 /// Whether nothing was lost or corrupt.
-async fn work(bus: &Bus, end_100ns: u64) -> Result<bool, String> {
+async fn work(bus: &Bus, span_100ns: u64) -> Result<bool, String> {
     bus.connect().await.map_err(failed("connect"))?;
     bus.all_offers_delivered().await.map_err(failed("all offers"))?;
     let storage = storage(bus).await?;
@@ -67,7 +66,13 @@ async fn work(bus: &Bus, end_100ns: u64) -> Result<bool, String> {
     if disk.is_none() && cards.is_none() {
         return Err("there is neither a disk that can be written nor a pair of cards".into());
     }
-    let goes_on = |_| clock::now_100ns() < end_100ns;
+    // The time begins with the first random request: writing the whole disk before may take longer than all of it.
+    let end_100ns = OnceCell::new();
+    let begin = || *end_100ns.get_or_init(|| clock::now_100ns() + span_100ns);
+    if disk.is_none() {
+        begin();
+    }
+    let goes_on = || end_100ns.get().is_none_or(|end| clock::now_100ns() < *end);
     let mut drivers: Vec<Task<'_>> = Vec::new();
     drivers.extend(storage.as_ref().map(|storage| task(storage.run())));
     drivers.extend(cards.iter().flatten().map(|card| task(card.run())));
@@ -75,12 +80,20 @@ async fn work(bus: &Bus, end_100ns: u64) -> Result<bool, String> {
     let works = both(
         async {
             if let Some(disk) = &disk {
-                of_disk.set(disk::soak(disk, &plan(disk), goes_on).await);
+                let random = |_| {
+                    begin();
+                    goes_on()
+                };
+                of_disk.set(disk::soak(disk, &plan(disk), random).await);
+                // If it ended before, by a failure.
+                begin();
             }
         },
         async {
             if let Some([near, far]) = &cards {
-                of_cards.set(echo::soak(bus.hal(), (near, far), clock::now_100ns(), goes_on).await);
+                of_cards.set(
+                    echo::soak(bus.hal(), (near, far), clock::now_100ns(), |_| goes_on()).await,
+                );
             }
         },
     );
