@@ -63,12 +63,21 @@ async fn work(bus: &Bus, span_100ns: u64) -> Result<bool, String> {
     let storage = storage(bus).await?;
     let cards = cards(bus).await?;
     let disk = storage.as_ref().and_then(scratch);
+    if let (Some(storage), None) = (&storage, &disk) {
+        let count = storage.disks().len();
+        return Err(format!("the controller has no disk that can be written, and {count} others"));
+    }
     if disk.is_none() && cards.is_none() {
         return Err("there is neither a disk that can be written nor a pair of cards".into());
     }
     // The time begins with the first random request: writing the whole disk before may take longer than all of it.
     let end_100ns = OnceCell::new();
-    let begin = || *end_100ns.get_or_init(|| clock::now_100ns() + span_100ns);
+    let begin = || {
+        end_100ns.get_or_init(|| {
+            log::info!("soak: what was to be prepared is there");
+            clock::now_100ns() + span_100ns
+        });
+    };
     if disk.is_none() {
         begin();
     }
@@ -111,7 +120,11 @@ async fn work(bus: &Bus, span_100ns: u64) -> Result<bool, String> {
     })
     .await?;
     bus.unload().await.map_err(failed("unload"))?;
-    Ok(tell(&of_disk.into_inner(), &of_cards.into_inner()))
+    let late = storage.as_ref().map_or(0, |storage| {
+        let counts = storage.counts();
+        counts.timeouts + counts.resets
+    });
+    Ok(tell(&of_disk.into_inner(), &of_cards.into_inner(), late))
 }
 
 fn task<'a>(future: impl Future + 'a) -> Task<'a> {
@@ -165,10 +178,12 @@ fn plan(disk: &Disk<KernelHal>) -> Plan {
 }
 
 /// Prints what came of it; whether it is as it should be.
-fn tell(disk: &DiskTally, echo: &EchoTally) -> bool {
+///
+/// A request whose time was over and that was sent again was not lost, and yet somebody did not wake up: `late` counts those.
+fn tell(disk: &DiskTally, echo: &EchoTally, late: u64) -> bool {
     let (lost, corrupt) = (disk.lost + echo.lost, disk.corrupt + echo.corrupt);
     log::info!(
-        "soak: {} reads, {} writes, {} frames; {lost} lost, {corrupt} corrupt, {} failed",
+        "soak: {} reads, {} writes, {} frames; {lost} lost, {corrupt} corrupt, {} failed, {late} late",
         disk.reads,
         disk.writes,
         echo.frames,
@@ -189,7 +204,8 @@ fn tell(disk: &DiskTally, echo: &EchoTally) -> bool {
             .number("lost", lost)
             .number("corrupt", corrupt)
             .number("failed", disk.failed)
+            .number("late", late)
             .end()
     });
-    disk.is_clean() && echo.is_clean()
+    disk.is_clean() && echo.is_clean() && late == 0
 }

@@ -60,6 +60,8 @@ pub struct Soak {
     pub corrupt: u64,
     /// Requests that failed.
     pub failed: u64,
+    /// Requests of the disk whose time was over, and resets for that reason.
+    pub late: u64,
 }
 
 /// `target/report/soak.json`.
@@ -111,7 +113,11 @@ pub fn check() -> Check {
         Ok((done, None)) if done.reads > 0 && done.writes > 0 && done.frames > 0 => {
             vec![Case::pass(name.as_str())]
         }
-        Ok((done, None)) => vec![Case::fail(name.as_str(), format!("hardly anything: {done}"))],
+        Ok((done, None)) => {
+            let text = result.stdout_text();
+            let told: Vec<_> = text.lines().filter(|line| line.contains(" soak: ")).collect();
+            vec![Case::fail(name.as_str(), format!("hardly anything: {done}; {told:?}"))]
+        }
         Ok((done, Some(wrong))) => vec![Case::fail(name.as_str(), format!("{wrong}; {done}"))],
         Err(error) => vec![Case::fail(name.as_str(), format!("{error:#}"))],
     };
@@ -134,7 +140,7 @@ fn judge(result: &JobResult) -> Result<(Soak, Option<String>)> {
     let text = result.stdout_text();
     let ended = || format!("it {}; {}", exit_text(&result.exit), result.stderr_text().trim());
     let done = read(&text).with_context(|| format!("the guest tells nothing: {}", ended()))?;
-    let clean = (done.lost, done.corrupt, done.failed) == (0, 0, 0);
+    let clean = (done.lost, done.corrupt, done.failed, done.late) == (0, 0, 0, 0);
     let wrong = (!clean || result.exit.code() != Some(0)).then(|| {
         let told = text.lines().find(|line| line.contains("soak: ") && line.contains("ERROR"));
         format!("{}; {}", told.unwrap_or_default(), ended())
@@ -162,7 +168,7 @@ impl std::fmt::Display for Soak {
         write!(
             f,
             "{} reads and {} writes ({} MiB; {} in pieces or not of 4 KiB), {} flushes; {} frames there and back ({} MiB); \
-             {} lost, {} corrupt, {} failed",
+             {} lost, {} corrupt, {} failed, {} late",
             self.reads,
             self.writes,
             mebibytes(self.disk_bytes),
@@ -172,7 +178,8 @@ impl std::fmt::Display for Soak {
             mebibytes(self.frame_bytes),
             self.lost,
             self.corrupt,
-            self.failed
+            self.failed,
+            self.late
         )
     }
 }
@@ -185,7 +192,7 @@ mod tests {
     fn line(frames: u64, lost: u64) -> String {
         format!(
             "@enl {{\"event\":\"soak\",\"reads\":5,\"writes\":6,\"scattered\":1,\"flushes\":0,\"disk_bytes\":45056,\
-             \"frames\":{frames},\"frame_bytes\":900,\"lost\":{lost},\"corrupt\":0,\"failed\":0}}\r\n"
+             \"frames\":{frames},\"frame_bytes\":900,\"lost\":{lost},\"corrupt\":0,\"failed\":0,\"late\":0}}\r\n"
         )
     }
 
