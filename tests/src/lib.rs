@@ -8,6 +8,8 @@
 //! - [`study`], [`plot`]: what `make run` and `make test` measure of spin waits
 //! - [`spin_study`]: the spin-wait study and how guests scale (`make study`)
 //! - [`compare`]: the same work by emulated and synthetic devices (`make compare`)
+//! - [`io_work`]: disk and network work, as guests tell of it
+//! - [`docs`]: figures in the documentation, written by the commands that measure them
 //! - [`soak`]: random I/O with every byte checked (`make soak`)
 //! - [`costs`]: what free locks and the clock cost on this machine (`make costs`)
 //! - [`demo`]: our kernel serves files over HTTP, curl fetches them (`make demo`)
@@ -25,11 +27,13 @@ pub mod compare;
 pub mod conformance;
 pub mod costs;
 pub mod demo;
+pub mod docs;
 pub mod events;
 pub mod foreign;
 pub mod guest_tests;
 pub mod html;
 pub mod image;
+pub mod io_work;
 pub mod lab;
 pub mod main_job;
 pub mod outcome;

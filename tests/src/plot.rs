@@ -1,4 +1,4 @@
-//! The study's plot: spin iterations per acquisition for each lock and policy, on a logarithmic axis.
+//! Bars on a logarithmic axis: spin iterations per acquisition for each lock and policy, exits for each operation and device.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub struct Bar {
     pub label: String,
     /// Its length; zero or more.
     pub value: f64,
-    /// Whether the lock notifies the hypervisor.
+    /// Whether it stands out: the lock notifies the hypervisor, the device is synthetic.
     pub enlightened: bool,
 }
 
@@ -22,11 +22,21 @@ const ROW_HEIGHT: u32 = 26;
 
 /// Writes `bars` to `path` as SVG, the first on top.
 pub fn draw(path: &Path, title: &str, axis: &str, bars: &[Bar]) -> Result<()> {
+    let svg = svg(title, axis, bars).with_context(|| format!("{}", path.display()))?;
+    crate::outcome::write_file(path, svg.as_bytes())
+}
+
+/// `bars` as SVG, the first on top.
+///
+/// # Errors
+///
+/// If the library can't draw it.
+pub fn svg(title: &str, axis: &str, bars: &[Bar]) -> Result<String> {
     let rows = u32::try_from(bars.len()).context("too many bars")?;
     let mut svg = String::new();
     paint(&mut svg, title, axis, bars, 110 + ROW_HEIGHT * rows)
-        .map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))?;
-    crate::outcome::write_file(path, svg.as_bytes())
+        .map_err(|error| anyhow!("cannot draw {title}: {error}"))?;
+    Ok(svg)
 }
 
 fn paint(

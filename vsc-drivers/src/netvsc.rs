@@ -306,6 +306,25 @@ impl<H: Hal> NetVsc<H> {
         if self.has_room(bytes) { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
+    /// Gives the host all frames that were taken, and waits until it has done with them.
+    ///
+    /// # Errors
+    ///
+    /// [`TransmitError::Ended`].
+    pub async fn sent(&self) -> Result<(), TransmitError> {
+        self.flush();
+        poll_fn(|context| {
+            let (adapter, waker) = (&self.adapter, context.waker());
+            adapter.queues().for_each(|queue| queue.room.listen(&adapter.hal, waker));
+            match (adapter.end(), adapter.queues().all(|queue| queue.is_idle())) {
+                (Some(_), _) => Poll::Ready(Err(TransmitError::Ended)),
+                (None, true) => Poll::Ready(Ok(())),
+                (None, false) => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     /// The next received frame, if there is one. Channels take turns.
     pub fn receive(&self) -> Option<Frame> {
         let count = self.channels();

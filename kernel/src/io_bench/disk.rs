@@ -16,8 +16,10 @@ use super::Work;
 const SMALL: u64 = 4096;
 /// Bytes of one of a sequence.
 const LARGE: u64 = 128 << 10;
-/// Large reads and writes that are done at least, however few are asked for.
+/// Large ones that are done at least, however few are asked for.
 const LEAST_LARGE: u64 = 64;
+/// Of those of which not all are done.
+const LEAST: u64 = 2;
 
 /// A disk.
 pub(super) trait BenchDisk {
@@ -25,8 +27,8 @@ pub(super) trait BenchDisk {
     const PATH: IoPath;
     /// Requests at a time that it can have.
     const DEPTHS: &'static [u32];
-    /// One of so many operations is done: not 1 for a way that costs so much that fewer tell as much.
-    const ONE_OF: u64 = 1;
+    /// One of so many writes is done: not 1 for a way that costs so much that fewer tell as much.
+    const WRITES_ONE_OF: u64 = 1;
 
     /// Bytes of a block.
     fn block_bytes(&self) -> u32;
@@ -45,28 +47,29 @@ enum Order {
 
 /// All work that is asked for.
 pub(super) async fn work<D: BenchDisk>(disk: &D, bench: IoBench) -> Result<(), String> {
-    let operations = (u64::from(bench.operations) / D::ONE_OF).max(1);
+    let operations = u64::from(bench.operations);
     // Once before: whoever has something to set up has done it then.
     let deepest = D::DEPTHS.iter().copied().max().unwrap_or(1);
-    lanes(disk, deepest, 64 / D::ONE_OF, SMALL, Order::Random, true).await?;
+    lanes(disk, deepest, writes::<D>(64), SMALL, Order::Random, true).await?;
     each(disk, operations, SMALL, Order::Random).await?;
     if bench.all {
-        let operations = (operations * SMALL / LARGE).max(LEAST_LARGE / D::ONE_OF);
+        let operations = (operations * SMALL / LARGE).max(LEAST_LARGE);
         each(disk, operations, LARGE, Order::Sequential).await?;
     }
     Ok(())
 }
 
-async fn each<D: BenchDisk>(
-    disk: &D,
-    operations: u64,
-    bytes: u64,
-    order: Order,
-) -> Result<(), String> {
-    for (name, writes) in [("read", false), ("write", true)] {
+/// How many writes are done, where so many reads are.
+fn writes<D: BenchDisk>(reads: u64) -> u64 {
+    (reads / D::WRITES_ONE_OF).max(LEAST.min(reads))
+}
+
+async fn each<D: BenchDisk>(disk: &D, reads: u64, bytes: u64, order: Order) -> Result<(), String> {
+    for (name, is_write) in [("read", false), ("write", true)] {
+        let operations = if is_write { writes::<D>(reads) } else { reads };
         for &depth in D::DEPTHS {
             let work = Work { path: D::PATH, name, depth, operations, bytes };
-            work.marked(lanes(disk, depth, operations, bytes, order, writes)).await?;
+            work.marked(lanes(disk, depth, operations, bytes, order, is_write)).await?;
         }
     }
     Ok(())
@@ -81,7 +84,8 @@ async fn lanes<D: BenchDisk>(
     order: Order,
     writes: bool,
 ) -> Result<(), String> {
-    let places = disk.blocks() * u64::from(disk.block_bytes()) / bytes;
+    // The first place may say what the disk is for, and stays as it is.
+    let places = (disk.blocks() * u64::from(disk.block_bytes()) / bytes).saturating_sub(1);
     if places == 0 {
         return Err("the disk is too small".into());
     }
@@ -110,7 +114,7 @@ async fn lanes<D: BenchDisk>(
 struct Tasks {
     left: Cell<u64>,
     next: Cell<u64>,
-    /// Places on the disk.
+    /// Places on the disk, the first one not counted.
     places: u64,
     order: Order,
 }
@@ -128,7 +132,7 @@ impl Tasks {
                 *random
             }
         };
-        Some(place % self.places)
+        Some(1 + place % self.places)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::machine::ide;
 pub(super) trait Way {
     const PATH: IoPath;
     const MODE: Mode;
-    const ONE_OF: u64;
+    const WRITES_ONE_OF: u64;
 }
 
 /// By the data register, in blocks as large as the disk takes.
@@ -29,13 +29,13 @@ impl Way for ByPio {
     const PATH: IoPath = IoPath::IdePio;
     const MODE: Mode = Mode::PioMultiple;
     // On KVM a write visits the host for each unit of the data register.
-    const ONE_OF: u64 = 16;
+    const WRITES_ONE_OF: u64 = 32;
 }
 
 impl Way for ByDma {
     const PATH: IoPath = IoPath::IdeDma;
     const MODE: Mode = Mode::Dma;
-    const ONE_OF: u64 = 1;
+    const WRITES_ONE_OF: u64 = 1;
 }
 
 /// Works on the first disk that may be overwritten; without a controller there is nothing to do.
@@ -56,7 +56,7 @@ struct Bench<W>(ide::Disk, PhantomData<W>);
 impl<W: Way> BenchDisk for Bench<W> {
     const PATH: IoPath = W::PATH;
     const DEPTHS: &'static [u32] = &[1];
-    const ONE_OF: u64 = W::ONE_OF;
+    const WRITES_ONE_OF: u64 = W::WRITES_ONE_OF;
 
     fn block_bytes(&self) -> u32 {
         SECTOR_BYTES as u32
@@ -67,9 +67,7 @@ impl<W: Way> BenchDisk for Bench<W> {
     }
 
     async fn transfer(&self, lba: u64, buffer: IoBuffer, writes: bool) -> Result<IoBuffer, String> {
-        // The first sector says what the disk is for.
         let done = match writes {
-            true if lba == 0 => Ok(buffer),
             true => self.0.write_lent(lba, buffer).await,
             false => self.0.read_lent(lba, buffer).await,
         };

@@ -12,6 +12,8 @@ use crate::machine::console;
 const FRAME: usize = 1514;
 /// Bytes of the other frames, header included: the shortest without its check sequence, and a jumbo frame.
 const OTHER_FRAMES: [usize; 2] = [60, 9014];
+/// Times as many frames of the usual size, in a burst that goes round every ring and buffer often.
+const LONG_BURST: u64 = 8;
 /// Nobody's address: locally administered.
 const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 0xEE];
 /// For experiments (IEEE 802, local experimental 1).
@@ -35,18 +37,19 @@ pub(super) trait BenchCard {
 /// All work that is asked for.
 pub(super) async fn work<C: BenchCard>(card: &C, bench: IoBench) -> Result<(), String> {
     let operations = u64::from(bench.operations);
-    send(card, FRAME, operations).await?;
-    if !bench.all {
-        return Ok(());
-    }
-    for bytes in OTHER_FRAMES {
+    let (few, many) = (operations, operations * LONG_BURST);
+    let [short, jumbo] = OTHER_FRAMES;
+    // One place for each kind of work: a copy of all of it for each size would make the image larger.
+    let bursts = [(FRAME, few), (short, few), (jumbo, few), (FRAME, many)];
+    for (bytes, count) in bursts.into_iter().take(if bench.all { 4 } else { 1 }) {
         if bytes <= card.longest_frame() {
-            send(card, bytes, operations).await?;
+            send(card, bytes, count).await?;
         }
     }
-    for bytes in [OTHER_FRAMES[0], FRAME, OTHER_FRAMES[1]] {
+    // So many that those that had come before are few of them.
+    for bytes in [short, FRAME, jumbo].into_iter().take(if bench.all { 3 } else { 0 }) {
         if bytes <= card.longest_frame() {
-            receive(card, bytes, operations).await?;
+            receive(card, bytes, many).await?;
         }
     }
     Ok(())

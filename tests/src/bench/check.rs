@@ -1,6 +1,6 @@
 //! The aims for exits as a part of `make test`: our guest on our host, few operations, counts only.
 
-use super::{Figure, Guest, LAB_SCRIPT, of_guest};
+use super::{Figure, Guest, add_scripts, of_guest};
 use crate::artifacts::Artifacts;
 use crate::lab::{Batch, Job, JobResult};
 use crate::outcome::Case;
@@ -14,9 +14,9 @@ const OPERATIONS: &str = "512";
 /// Works that have an aim: reads and writes one and 32 at a time, packets.
 const WORKS_WITH_AIM: usize = 5;
 
-/// The job with what judges it; adds its script to `batch`.
+/// The job with what judges it; adds its scripts to `batch`.
 pub fn check(artifacts: &Artifacts, batch: &mut Batch) -> Check {
-    batch.file(artifacts.root.join(LAB_SCRIPT), "bench.sh");
+    add_scripts(artifacts, batch);
     let guest = Guest::Ours;
     let argv = ["sh", "./bench.sh", guest.name(), OPERATIONS, guest.memory_mib()];
     let job = Job::new(SUITE, argv).timeout(120).collect(REPORT);

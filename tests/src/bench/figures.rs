@@ -4,36 +4,18 @@ use std::collections::BTreeMap;
 
 use hv_abi::host::Mark;
 use hypervisor_host::report::MarkReport;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Guest;
-use crate::events::PREFIX;
+use crate::io_work::Work;
 
-/// A piece of work that a guest did between two marks.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Work {
-    /// `read`, `write` or `send`.
-    pub work: String,
-    /// Requests at a time; 0: as many as there is room for.
-    pub depth: u32,
-    /// How often.
-    pub operations: u64,
-    /// Bytes of each.
-    pub bytes: u64,
-    /// By the guest's clock, in 100 ns.
-    pub elapsed_100ns: u64,
-}
-
-impl Work {
-    /// Most exits of one operation, if that is an aim.
-    pub fn aim(&self) -> Option<f64> {
-        match (&self.work[..], self.depth) {
-            ("read" | "write", 1) => Some(2.0),
-            ("read" | "write", 32) => Some(0.2),
-            ("send", _) => Some(0.1),
-            _ => None,
-        }
+/// Most exits of one operation of this work, if that is an aim.
+fn aim(work: &Work) -> Option<f64> {
+    match (&work.work[..], work.depth) {
+        ("read" | "write", 1) => Some(2.0),
+        ("read" | "write", 32) => Some(0.2),
+        ("send", _) => Some(0.1),
+        _ => None,
     }
 }
 
@@ -70,32 +52,6 @@ impl Figure {
     pub fn misses_aim(&self) -> bool {
         self.guest == Guest::Ours && self.aim.is_some_and(|aim| self.exits > aim)
     }
-}
-
-/// What a guest says that it did: the kernel's events, or the lines of `guest.sh`.
-pub(super) fn works(text: &str) -> Vec<Work> {
-    text.lines().filter_map(|line| event(line).or_else(|| words(line))).collect()
-}
-
-/// The kernel's event `io`, as far as `W` wants to know of it.
-pub(crate) fn event<W: DeserializeOwned>(line: &str) -> Option<W> {
-    let json: serde_json::Value =
-        serde_json::from_str(line.trim_end().strip_prefix(PREFIX)?).ok()?;
-    (json.get("event")? == "io").then(|| serde_json::from_value(json).ok())?
-}
-
-/// `IO read 32 2000 4096 1234567`.
-fn words(line: &str) -> Option<Work> {
-    let mut words = line.trim().strip_prefix("IO ")?.split_whitespace();
-    let work = words.next()?.to_owned();
-    let mut number = || words.next()?.parse::<u64>().ok();
-    Some(Work {
-        work,
-        depth: number()?.try_into().ok()?,
-        operations: number()?,
-        bytes: number()?,
-        elapsed_100ns: number()?,
-    })
 }
 
 /// Joins the k-th piece of work with the k-th pair of marks.
@@ -146,7 +102,7 @@ fn figure(
         work: work.clone(),
         exits,
         user_exits: each(begin.user_exits + 1, end.user_exits),
-        aim: work.aim(),
+        aim: aim(work),
         user_exits_by_reason: differences(&begin.user_exits_by_reason, &end.user_exits_by_reason),
         kvm: differences(&begin.kvm, &end.kvm),
         signals_received: each(before.signals_received, after.signals_received),
@@ -159,11 +115,12 @@ fn figure(
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::io_work::works;
 
     /// What so many exits each come to.
     pub(in crate::bench) fn figure(work: &str, depth: u32, exits: f64) -> Figure {
         let work =
-            Work { work: work.into(), depth, operations: 100, bytes: 4096, elapsed_100ns: 1 };
+            Work { work: work.into(), depth, ..works("IO storvsc read 1 100 4096 1")[0].clone() };
         let mark = |count| mark(Mark::MEASURE_END, count);
         let figure = super::figure(Guest::Ours, &work, (&mark(0), &mark(0)));
         Figure { exits, ..figure.unwrap() }
@@ -187,18 +144,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn both_guests_words_are_understood_and_noise_is_not() {
-        let text = "noise\n@enl {\"event\":\"end\",\"code\":0}\nIO read x\r\nIO read 32 10 4096 77\r\n\
-                    @enl {\"event\":\"io\",\"work\":\"send\",\"depth\":0,\"operations\":5,\"bytes\":1514,\"elapsed_100ns\":9}\n";
-        let works = works(text);
-        assert_eq!(works.len(), 2);
-        assert_eq!((works[0].depth, works[0].operations, works[0].elapsed_100ns), (32, 10, 77));
-        assert_eq!((&works[1].work[..], works[1].bytes, works[1].aim()), ("send", 1514, Some(0.1)));
-    }
-
-    #[test]
     fn exits_are_counted_for_each_operation_without_those_of_the_marks() {
-        let work = &works("IO read 1 10 4096 77")[0];
+        let work = &works("IO storvsc read 1 10 4096 77")[0];
         let marks =
             [mark(Mark::BOOTED, 3), mark(Mark::MEASURE_BEGIN, 100), mark(Mark::MEASURE_END, 121)];
         let figures = figures(Guest::Ours, std::slice::from_ref(work), &marks).unwrap();
@@ -208,7 +155,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_lost_section_is_an_error_and_not_a_shift() {
-        let work = works("IO read 1 10 4096 77");
+        let work = works("IO storvsc read 1 10 4096 77");
         assert!(super::figures(Guest::Linux, &work, &[mark(Mark::MEASURE_BEGIN, 1)]).is_err());
     }
 }

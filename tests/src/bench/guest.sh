@@ -3,17 +3,17 @@
 n=$1
 d=/dev/$(basename "$(ls -d /sys/bus/scsi/devices/*:0:0:0/block/* 2>/dev/null)")
 say() {
-    work=$1 depth=$2 count=$3 bytes=$4
-    shift 4
+    path=$1 work=$2 depth=$3 count=$4 bytes=$5
+    shift 5
     out=$(guest-probe "$@" 2>&1)
-    echo "IO $work $depth $count $bytes ${out#probe: ok elapsed_100ns }"
+    echo "IO $path $work $depth $count $bytes ${out#probe: ok elapsed_100ns }"
 }
 # What is set up at first use does not count.
 dd if=/dev/zero of="$d" bs=4096 count=64 oflag=direct 2>/dev/null
 echo none >/sys/block/"${d#/dev/}"/queue/scheduler
 for work in read write; do
     for depth in 1 32; do
-        say $work $depth "$n" 4096 bench-blocks "$d" $work $depth "$n"
+        say storvsc $work $depth "$n" 4096 bench-blocks "$d" $work $depth "$n"
     done
 done
 if [ -e /sys/class/net/eth0 ]; then
@@ -22,7 +22,7 @@ if [ -e /sys/class/net/eth0 ]; then
     # Nobody's address, as in the kernel's job.
     arp -s 10.9.0.1 02:00:00:00:00:ee
     sleep 1
-    say send 0 "$n" 1514 bench-packets 10.9.0.1:9 "$n"
+    say netvsc send 0 "$n" 1514 bench-packets 10.9.0.1:9 "$n"
 fi
 echo "BENCH done"
 sleep 60

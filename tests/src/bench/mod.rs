@@ -13,11 +13,11 @@ mod table;
 
 use anyhow::{Result, bail};
 
-pub(crate) use figures::event;
-pub use figures::{Figure, Work};
+pub use figures::Figure;
 
 use crate::artifacts::Artifacts;
-use crate::lab::{Executor, Job, JobResult, LinuxKind, Parts, linux_guest};
+use crate::io_work::works;
+use crate::lab::{BESIDE_SCRIPT, Batch, Executor, Job, JobResult, LinuxKind, Parts, linux_guest};
 use crate::outcome::{Results, write_file};
 use crate::progress::{Printer, choose_executor};
 use crate::suites::host::report;
@@ -111,7 +111,7 @@ fn measure(
     results: &mut Results,
 ) -> Result<(String, Vec<Figure>)> {
     let mut batch = batch(artifacts, 1);
-    batch.file(artifacts.root.join(LAB_SCRIPT), "bench.sh");
+    add_scripts(artifacts, &mut batch);
     if options.guests.contains(&Guest::Linux) {
         let linux = linux_guest(&Parts::find()?, LinuxKind::Synthetic)?;
         batch.add_files(&[linux.kernel_file, linux.initrd_file]);
@@ -131,9 +131,15 @@ fn measure(
     Ok((done.place, figures))
 }
 
+/// The script beside the guest, and what it reads.
+fn add_scripts(artifacts: &Artifacts, batch: &mut Batch) {
+    batch.file(artifacts.root.join(LAB_SCRIPT), "bench.sh");
+    batch.file(artifacts.root.join(BESIDE_SCRIPT), "beside.sh");
+}
+
 fn of_guest(guest: Guest, result: &JobResult) -> Result<Vec<Figure>> {
     let text = result.stdout_text();
-    let works = figures::works(&text);
+    let works = works(&text);
     // Linux is not ended by itself, but by a signal to the host.
     if works.is_empty() {
         let (end, err) = (exit_text(&result.exit), result.stderr_text());

@@ -44,8 +44,8 @@ enum What {
     Flood { interface: String, to: String, bytes: usize },
     /// Send so many packets of 1,500 bytes to ADDRESS, between marks
     BenchPackets { address: String, packets: u64 },
-    /// Beside a QEMU: print KVM's counters, which lie in FOLDER, for each byte that comes by FIFO
-    WatchMarks { fifo: PathBuf, folder: PathBuf },
+    /// Beside a QEMU, the process MONITOR: print KVM's counters, which lie in FOLDER, for each byte that comes by FIFO
+    WatchMarks { fifo: PathBuf, folder: PathBuf, monitor: u32 },
     /// Serve streams on ADDRESS until ended
     Serve { address: String },
     /// Send BYTES to a server
@@ -101,8 +101,8 @@ fn run(what: What) -> Result<String> {
             frames::flood(&interface, frames::parse_mac(&to)?, bytes)?;
             String::from("ended")
         }
-        What::WatchMarks { fifo, folder } => {
-            watch::marks(&fifo, &folder)?;
+        What::WatchMarks { fifo, folder, monitor } => {
+            watch::marks(&fifo, &folder, monitor)?;
             String::from("watched")
         }
         What::Serve { address } => {

@@ -4,21 +4,30 @@
 //! modern reference; the guests are our kernel and stock Linux. Every guest goes all its ways in one start.
 //!
 //! - `lab.sh` runs beside a guest, wherever KVM is; `guest.sh` inside Linux, the kernel's job `io-bench` inside ours
-//! - `record`: from a guest's words and its host's counters to figures
-//! - `table`, `page`: for people
+//! - `record`: from a guest's words and its host's counters to figures; `findings`: what they say
+//! - `outcome`: what a system did and what it could not do
+//! - `table`, `drawings`, `page`, `text`: for people
 
+mod drawings;
+mod findings;
+mod outcome;
 mod page;
 mod record;
 mod table;
+mod text;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::artifacts::Artifacts;
-use crate::lab::{Batch, Job, JobResult, LinuxKind, Parts, foreign_qemu, linux_guest};
+use crate::lab::{
+    BESIDE_SCRIPT, Batch, BatchFile, ForeignQemu, Job, LinuxKind, Parts, foreign_qemu, linux_guest,
+};
 use crate::outcome::{Results, write_file};
 use crate::progress::{Printer, choose_executor};
 use crate::suites::kvm::{batch, note_restarts};
-use crate::suites::trial::{REPORT, exit_text};
+use crate::suites::trial::REPORT;
+use findings::Ratio;
+use outcome::{Outcome, Skip};
 use record::Figure;
 
 /// The script that runs inside Linux.
@@ -30,23 +39,28 @@ const JSON: &str = "compare.json";
 const HTML: &str = "compare.html";
 /// Time for one guest, in seconds of the machine that it runs on.
 const TIMEOUT_SECONDS: u32 = 590;
+/// Bytes of a guest's line that is looked at while it runs.
+const MOST_LINE: usize = 1 << 12;
 
 /// What `make compare` may be told.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Operations of each piece of work
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
+    /// Operations of each piece of work; fewer where each costs very much
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(64..=100_000))]
     pub operations: u32,
     /// Only these systems
     #[arg(long, value_delimiter = ',', default_value = "ours,linux,linux-pio,qemu-linux")]
     pub systems: Vec<System>,
+    /// Write the results into the documentation
+    #[arg(long)]
+    pub update_docs: bool,
     /// Also show what the guests print
     #[arg(long)]
     pub verbose: bool,
 }
 
 /// A guest on a monitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum System {
     /// Our kernel on our host
@@ -96,105 +110,182 @@ struct Comparison {
     schema: u32,
     /// What it ran on, in one line.
     place: String,
+    /// Operations of each piece of work, as they were asked for.
+    operations: u32,
+    /// What was found, in sentences.
+    lead: Vec<String>,
     figures: Vec<Figure>,
-    /// The aims, with what came of them.
-    aims: Vec<record::Aim>,
-    /// Work that could not be done, and whatever else a reader must know.
+    /// Synthetic against emulated devices, with what was aimed at.
+    ratios: Vec<Ratio>,
+    /// What could not be done here, and why.
+    skips: Vec<Skip>,
+    /// What went wrong.
+    failures: Vec<String>,
+    /// Whatever else a reader must know.
     notes: Vec<String>,
 }
 
-/// Measures, prints the table, writes the reports; whether every piece of work was done.
+/// Measures, prints the table, writes the reports; whether nothing went wrong. An aim that is missed is a finding, and so is what can't be
+/// had here.
 ///
 /// # Errors
 ///
-/// The lab or its parts are missing, or a guest did no work at all.
+/// The lab is missing, or nothing at all was measured.
 pub fn run(artifacts: &Artifacts, options: &Options) -> Result<bool> {
     for name in [JSON, HTML] {
         let _absent_is_fine = std::fs::remove_file(artifacts.reports.join(name));
     }
-    let executor = choose_executor(&artifacts.host)?;
-    let mut results = Results::default();
-    let batch = jobs(artifacts, options)?;
-    let mut printer = Printer::new(batch.jobs.len(), options.verbose);
-    let done = executor.run_batch(&batch, &mut |news| printer.show(news))?;
-    note_restarts(&mut results, &done);
-    let (mut figures, mut notes) = (Vec::new(), results.notes);
-    let mut whole = true;
-    for (system, job) in options.systems.iter().zip(&done.jobs) {
-        match of_system(*system, job) {
-            Ok((found, missing)) => {
-                whole &= missing.is_empty();
-                notes.extend(missing);
-                figures.extend(found);
-            }
-            Err(error) => {
-                whole = false;
-                notes.push(format!("{}: {error:#}", system.name()));
-            }
-        }
+    let comparison = measure(artifacts, options)?;
+    if comparison.figures.is_empty() {
+        let why = comparison.skips.iter().map(ToString::to_string);
+        let why: Vec<_> = comparison.failures.iter().cloned().chain(why).collect();
+        bail!("nothing was measured: {}", why.join("; "));
     }
-    if figures.is_empty() {
-        bail!("no guest did any work: {}", notes.join("; "));
-    }
-    record::compare_speeds(&mut figures);
-    let aims = record::aims(&figures);
-    let comparison = Comparison { schema: 1, place: done.place, figures, aims, notes };
     print!("\n{}", table::table(&comparison));
     write_file(&artifacts.reports.join(JSON), &serde_json::to_vec_pretty(&comparison)?)?;
-    write_file(&artifacts.reports.join(HTML), page::page(&comparison).as_bytes())?;
+    write_file(&artifacts.reports.join(HTML), page::page(&comparison)?.as_bytes())?;
     println!("reports: {}, {HTML} beside it", artifacts.reports.join(JSON).display());
-    Ok(whole)
+    if options.update_docs {
+        update_docs(artifacts, options, &comparison)?;
+    }
+    println!("{}", table::verdict(&comparison));
+    Ok(comparison.failures.is_empty())
 }
 
-fn jobs(artifacts: &Artifacts, options: &Options) -> Result<Batch> {
+/// Only a whole run belongs there.
+fn update_docs(artifacts: &Artifacts, options: &Options, comparison: &Comparison) -> Result<()> {
+    let all = <System as clap::ValueEnum>::value_variants();
+    if !comparison.failures.is_empty() || all.iter().any(|it| !options.systems.contains(it)) {
+        bail!("the documentation stays as it is: that needs a run of all systems without failures");
+    }
+    for name in text::update(&artifacts.root, comparison)? {
+        println!("written: {name}");
+    }
+    Ok(())
+}
+
+fn measure(artifacts: &Artifacts, options: &Options) -> Result<Comparison> {
+    let executor = choose_executor(&artifacts.host)?;
+    let Jobs { batch, systems, skips } = jobs(artifacts, options);
+    let mut all = Outcome { skips, ..Outcome::default() };
+    let mut results = Results::default();
+    let mut place = String::new();
+    if !systems.is_empty() {
+        let mut printer = Printer::new(batch.jobs.len(), options.verbose);
+        let mut ticker = Ticker::default();
+        let done = executor.run_batch(&batch, &mut |news| {
+            if let (crate::lab::Progress::Output(_, _, bytes), false) = (news, options.verbose) {
+                ticker.hear(bytes);
+            }
+            printer.show(news);
+        })?;
+        note_restarts(&mut results, &done);
+        for (system, job) in systems.iter().zip(&done.jobs) {
+            all.add(outcome::of_system(*system, job));
+        }
+        place = done.place;
+    }
+    record::compare_speeds(&mut all.figures);
+    Ok(Comparison {
+        schema: 2,
+        place,
+        operations: options.operations,
+        lead: findings::lead(&all.figures),
+        ratios: findings::ratios(&all.figures),
+        figures: all.figures,
+        skips: all.skips,
+        failures: all.failures,
+        notes: results.notes,
+    })
+}
+
+/// Says what a guest has done, as it says so.
+#[derive(Default)]
+struct Ticker(Vec<u8>);
+
+impl Ticker {
+    fn hear(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte != b'\n' {
+                if self.0.len() < MOST_LINE {
+                    self.0.push(byte);
+                }
+                continue;
+            }
+            let line = std::mem::take(&mut self.0);
+            if let Some(work) = crate::io_work::work(&String::from_utf8_lossy(&line)) {
+                println!("    {}", table::title(&work));
+            }
+        }
+    }
+}
+
+/// What is to be run, and what can't be.
+struct Jobs {
+    batch: Batch,
+    /// The systems of the jobs.
+    systems: Vec<System>,
+    skips: Vec<Skip>,
+}
+
+fn jobs(artifacts: &Artifacts, options: &Options) -> Jobs {
     let mut batch = batch(artifacts, 1);
     batch.file(artifacts.root.join(LAB_SCRIPT), "compare.sh");
+    batch.file(artifacts.root.join(BESIDE_SCRIPT), "beside.sh");
     batch.file(&artifacts.probe, "guest-probe");
-    if options.systems.iter().any(|system| *system != System::Ours) {
-        let linux = linux_guest(&Parts::find()?, LinuxKind::Compare)?;
-        batch.add_files(&[linux.kernel_file, linux.initrd_file]);
-    }
-    let is_wanted = options.systems.contains(&System::QemuLinux);
-    let qemu = is_wanted.then(foreign_qemu).transpose()?;
-    if let Some(qemu) = &qemu {
-        batch.add_files(&qemu.files);
-    }
-    for system in &options.systems {
+    let mut jobs = Jobs { batch, systems: Vec::new(), skips: Vec::new() };
+    let mut linux: Option<Result<Vec<BatchFile>>> = None;
+    let mut qemu: Option<Result<ForeignQemu>> = None;
+    for &system in &options.systems {
+        let needed = needed(system, &mut jobs.batch, &mut linux, &mut qemu);
+        let words = match needed {
+            Ok(words) => words,
+            Err(error) => {
+                jobs.skips.push(Skip::new(system, "all", format!("{error:#}")));
+                continue;
+            }
+        };
         let operations = options.operations.to_string();
         let mut argv = vec!["sh", "./compare.sh", system.name(), system.paths(), &operations];
-        if let (System::QemuLinux, Some(qemu)) = (system, &qemu) {
-            argv.extend(qemu.argv.iter().map(String::as_str));
-        }
-        batch.job(Job::new(system.name(), argv).timeout(TIMEOUT_SECONDS).collect(REPORT));
+        argv.extend(words.iter().map(String::as_str));
+        let job = Job::new(system.name(), argv).timeout(TIMEOUT_SECONDS).collect(REPORT);
+        jobs.batch.job(job);
+        jobs.systems.push(system);
     }
-    Ok(batch)
+    jobs
 }
 
-/// The figures of a system, and what it could not do.
-fn of_system(system: System, result: &JobResult) -> Result<(Vec<Figure>, Vec<String>)> {
-    let text = result.stdout_text();
-    let works = record::works(&text);
-    let mut missing: Vec<String> = text
-        .lines()
-        .filter_map(|line| line.trim_end().strip_prefix("NO "))
-        .map(|what| format!("{}: not done: {what}", system.name()))
-        .collect();
-    if works.is_empty() {
-        bail!("no work was done; it {}; {}", exit_text(&result.exit), result.stderr_text().trim());
+/// Takes along what a system needs, once; the words that start QEMU.
+fn needed(
+    system: System,
+    batch: &mut Batch,
+    linux: &mut Option<Result<Vec<BatchFile>>>,
+    qemu: &mut Option<Result<ForeignQemu>>,
+) -> Result<Vec<String>> {
+    if system == System::Ours {
+        return Ok(Vec::new());
     }
-    for path in system.paths().split(',').filter(|path| works.iter().all(|it| it.path != **path)) {
-        if missing.iter().all(|note| !note.contains(path)) {
-            missing.push(format!(
-                "{}: {path} did nothing; {}",
-                system.name(),
-                exit_text(&result.exit)
-            ));
+    if linux.is_none() {
+        let guest = Parts::find().and_then(|parts| linux_guest(&parts, LinuxKind::Compare));
+        let files = guest.map(|guest| vec![guest.kernel_file, guest.initrd_file]);
+        if let Ok(files) = &files {
+            batch.add_files(files);
         }
+        *linux = Some(files);
     }
-    let snapshots = match system {
-        System::QemuLinux => record::watched(&text),
-        _ => record::reported(&crate::suites::host::report(result)?.marks),
-    };
-    let figures = record::figures(system, &works, &snapshots).map_err(anyhow::Error::msg)?;
-    Ok((figures, missing))
+    if let Some(Err(error)) = linux {
+        bail!("no Linux to run: {error:#}");
+    }
+    if system != System::QemuLinux {
+        return Ok(Vec::new());
+    }
+    let qemu = qemu.get_or_insert_with(|| {
+        let qemu = foreign_qemu();
+        if let Ok(qemu) = &qemu {
+            batch.add_files(&qemu.files);
+        }
+        qemu
+    });
+    let qemu = qemu.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"));
+    Ok(qemu.context("no QEMU to run")?.argv.clone())
 }

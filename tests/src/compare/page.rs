@@ -1,113 +1,155 @@
-//! The comparison as one page of HTML that needs nothing else: bars of exits for each piece of work, then all figures.
+//! The comparison as one page of HTML that needs nothing else: what was found first, then a drawing and all figures for each piece of work.
 //!
 //! What comes from outside is escaped by [`Escaped`].
 
-use std::fmt;
+use std::fmt::Write as _;
 
-use super::Comparison;
+use anyhow::Result;
+
+use super::findings::{of_devices, reasons, sentence, short};
 use super::record::Figure;
-use super::table::{sorted, verdict};
+use super::table::{depth, optional, sorted, verdict};
+use super::{Comparison, drawings};
 use crate::html::Escaped;
 
-const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}\
+const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:76em;margin:2em auto;padding:0 1em}\
     table{border-collapse:collapse}td,th{padding:.15em .6em;text-align:right;border-bottom:1px solid #ddd}\
-    td.t,th.t{text-align:left}.bar{display:inline-block;height:.8em;background:#1f77b4}.e{background:#b45f1f}.v{background:#8a8a92}\
-    .missed{color:#a00}";
+    td.t,th.t{text-align:left}td.w{text-align:left;font-size:85%}.missed{color:#a00}svg{max-width:100%;height:auto}";
 
 /// The page.
-pub(super) fn page(comparison: &Comparison) -> String {
-    Page(comparison).to_string()
+///
+/// # Errors
+///
+/// If something can't be drawn.
+pub(super) fn page(comparison: &Comparison) -> Result<String> {
+    let mut page = String::from(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <title>Enlighten: synthetic and emulated devices</title>\n",
+    );
+    writeln!(page, "<style>{STYLE}</style>\n</head>\n<body>\n<h1>What one operation costs</h1>")?;
+    head(&mut page, comparison)?;
+    ratios(&mut page, comparison)?;
+    let figures = sorted(&comparison.figures);
+    for group in figures.chunk_by(|a, b| same_work(a, b)) {
+        works(&mut page, group)?;
+    }
+    page.push_str("</body>\n</html>\n");
+    Ok(page)
 }
 
-struct Page<'a>(&'a Comparison);
-
-impl fmt::Display for Page<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(comparison) = self;
-        f.write_str(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-             <title>Enlighten: synthetic and emulated devices</title>\n",
-        )?;
-        writeln!(f, "<style>{STYLE}</style>\n</head>\n<body>\n<h1>What one operation costs</h1>")?;
-        writeln!(f, "<p>{}</p>", Escaped(&comparison.place))?;
-        for aim in &comparison.aims {
-            let class = if aim.is_reached() { "" } else { " class=\"missed\"" };
-            writeln!(f, "<p{class}>{}</p>", Escaped(&verdict(aim, &comparison.figures)))?;
-        }
-        for note in &comparison.notes {
-            writeln!(f, "<p>Note: {}</p>", Escaped(note))?;
-        }
-        let figures = sorted(&comparison.figures);
-        for group in figures.chunk_by(|a, b| same_work(a, b)) {
-            bars(f, group)?;
-        }
-        f.write_str("</body>\n</html>\n")
+/// What was found, what was not, and where.
+fn head(page: &mut String, comparison: &Comparison) -> Result<()> {
+    for lead in &comparison.lead {
+        writeln!(page, "<p><b>{}</b></p>", Escaped(lead))?;
     }
+    for ratio in comparison.ratios.iter().filter(|ratio| ratio.aim.is_some()) {
+        let class = if ratio.is_missed() { " class=\"missed\"" } else { "" };
+        writeln!(page, "<p{class}>{}</p>", Escaped(&sentence(ratio)))?;
+    }
+    writeln!(page, "<p>{}</p>", Escaped(&verdict(comparison)))?;
+    writeln!(
+        page,
+        "<p>On: {}. {} operations of each piece of work were asked for; where each costs very much, there are fewer (\u{201c}times\u{201d}).</p>",
+        Escaped(&comparison.place),
+        comparison.operations
+    )?;
+    let told = |word: &'static str| move |text: String| (word, text);
+    let rest = comparison.failures.iter().cloned().map(told("Failed"));
+    let rest = rest.chain(comparison.skips.iter().map(ToString::to_string).map(told("Skipped")));
+    let rest = rest.chain(comparison.notes.iter().cloned().map(told("Note")));
+    for (word, text) in rest {
+        writeln!(page, "<p>{word}: {}</p>", Escaped(&text))?;
+    }
+    Ok(())
+}
+
+/// Synthetic against emulated, for all work.
+fn ratios(page: &mut String, comparison: &Comparison) -> Result<()> {
+    if comparison.ratios.is_empty() {
+        return Ok(());
+    }
+    page.push_str(
+        "<h2>How many times fewer exits synthetic devices take</h2>\n<table>\n<tr><th class=\"t\">guest</th><th class=\"t\">work</th>\
+         <th>bytes</th><th class=\"t\">emulated</th><th>exits</th><th class=\"t\">synthetic</th><th>exits</th><th>ratio</th><th>aim</th></tr>\n",
+    );
+    for ratio in &comparison.ratios {
+        writeln!(
+            page,
+            "<tr><td class=\"t\">{}</td><td class=\"t\">{}</td><td>{}</td><td class=\"t\">{}</td><td>{}</td><td class=\"t\">{}</td>\
+             <td>{}</td><td>{}</td><td>{}</td></tr>",
+            ratio.system.title(),
+            Escaped(&ratio.work),
+            ratio.bytes,
+            Escaped(&ratio.emulated),
+            short(ratio.emulated_exits),
+            Escaped(&ratio.synthetic),
+            short(ratio.synthetic_exits),
+            short(ratio.ratio),
+            ratio.aim.map_or_else(String::new, |aim| aim.to_string()),
+        )?;
+    }
+    page.push_str("</table>\n");
+    Ok(())
 }
 
 fn same_work(a: &Figure, b: &Figure) -> bool {
     (&a.work.work, a.work.bytes) == (&b.work.work, b.work.bytes)
 }
 
-/// All ways to do the same work. A bar's length is the logarithm of its exits.
-fn bars(f: &mut fmt::Formatter<'_>, group: &[&Figure]) -> fmt::Result {
+/// All ways to do the same work.
+fn works(page: &mut String, group: &[&Figure]) -> Result<()> {
     let Some(first) = group.first() else { return Ok(()) };
-    writeln!(f, "<h2>{}, {} bytes</h2>\n<table>", Escaped(&first.work.work), first.work.bytes)?;
-    f.write_str(
-        "<tr><th class=\"t\">way</th><th class=\"t\">guest</th><th>depth</th><th>exits</th><th class=\"t\">(logarithmic)</th>\
-         <th>to the program</th><th>interrupts</th><th>bytes copied</th><th>speed</th></tr>\n",
-    )?;
+    writeln!(page, "<h2>{}, {} bytes</h2>", Escaped(&first.work.work), first.work.bytes)?;
+    page.push_str(&drawings::of_work(group)?);
+    page.push_str(
+        "<table>\n<tr><th class=\"t\">way</th><th class=\"t\">guest</th><th>depth</th><th>times</th><th>exits</th>\
+         <th>to the program</th><th>interrupts</th><th>bytes copied</th><th>instructions</th><th>speed</th><th class=\"t\">exits by reason</th></tr>\n",
+    );
     for figure in group {
-        let work = &figure.work;
-        let (class, depth) = (class(&work.path), depth(work.depth));
-        let width = ((figure.exits.max(0.001) / 0.001).log10() * 2.0).max(0.1);
-        let optional =
-            |value: Option<f64>| value.map_or_else(|| "–".into(), |it| format!("{it:.2}"));
-        writeln!(
-            f,
-            "<tr><td class=\"t\">{}</td><td class=\"t\">{}</td><td>{depth}</td><td>{:.3}</td>\
-             <td class=\"t\"><span class=\"bar {class}\" style=\"width:{width:.1}em\"></span></td>\
-             <td>{}</td><td>{:.3}</td><td>{}</td><td>{:.1}</td></tr>",
-            Escaped(&work.path),
-            figure.system.title(),
-            figure.exits,
-            optional(figure.user_exits),
-            figure.interrupts,
-            optional(figure.copied_bytes),
-            figure.speed,
-        )?;
+        row(page, figure)?;
     }
-    f.write_str("</table>\n")
+    page.push_str("</table>\n");
+    Ok(())
 }
 
-fn class(path: &str) -> &'static str {
-    match path {
-        "storvsc" | "netvsc" => "s",
-        path if path.starts_with("virtio") => "v",
-        _ => "e",
-    }
-}
-
-fn depth(depth: u32) -> String {
-    if depth == 0 { "burst".into() } else { depth.to_string() }
+fn row(page: &mut String, figure: &Figure) -> Result<()> {
+    let work = &figure.work;
+    writeln!(
+        page,
+        "<tr><td class=\"t\">{}</td><td class=\"t\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+         <td>{:.1}</td><td class=\"w\">{}; to the program: {}; the device: {}</td></tr>",
+        Escaped(&work.path),
+        figure.system.title(),
+        depth(work.depth),
+        work.operations,
+        short(figure.exits),
+        optional(figure.user_exits, 3),
+        short(figure.interrupts),
+        optional(figure.copied_bytes, 0),
+        optional(figure.instructions, 0),
+        figure.speed,
+        Escaped(&reasons(&figure.exits_by_reason)),
+        Escaped(&reasons(&figure.user_exits_by_reason)),
+        Escaped(&of_devices(figure)),
+    )?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::record;
+    use super::super::table::tests::comparison;
     use super::*;
 
     #[test]
-    fn the_page_has_every_way_and_escapes_what_comes_from_outside() {
-        let figures = record::tests::example();
-        let notes = vec!["<script>".into()];
-        let aims = record::aims(&figures);
-        let comparison = Comparison { schema: 1, place: "a & b".into(), figures, aims, notes };
-        let html = page(&comparison);
-        for part in ["storvsc", "ide-pio", "a &amp; b", "&lt;script&gt;"] {
+    fn the_page_leads_with_what_was_found_and_escapes_what_comes_from_outside() {
+        let html = page(&comparison()).unwrap();
+        for part in
+            ["storvsc", "ide-pio", "here &amp; there", "&lt;script&gt;", "<svg", "no driver"]
+        {
             assert!(html.contains(part), "{part}");
         }
         assert!(!html.contains("<script>"));
+        assert!(html.find("A read of 4 KiB") < html.find("<table>"));
     }
 }

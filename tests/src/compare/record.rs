@@ -3,35 +3,25 @@
 use std::collections::BTreeMap;
 
 use hv_abi::host::Mark;
-use hypervisor_host::report::MarkReport;
 use serde::{Deserialize, Serialize};
 
 use super::System;
-use crate::bench::event;
+use crate::io_work::Work;
 
-/// Emulated, synthetic: which must be how many times cheaper in exits, for what (issue of the comparison, and `docs/synthetic-vs-emulated.md`).
-const AIMS: [(&str, &str, &str, u64, f64); 3] = [
-    ("storvsc", "ide-pio", "read", 4096, 50.0),
-    ("storvsc", "ide-dma", "read", 4096, 5.0),
-    ("netvsc", "tulip", "send", 1514, 20.0),
+/// KVM's counters that say why a guest was left, in words; the rest, such as accesses to registers of the processor, has no counter.
+const REASONS: [(&str, &str); 6] = [
+    ("io_exits", "ports"),
+    ("insn_emulation", EMULATED),
+    ("hypercalls", "hypercalls"),
+    ("halt_exits", "halts"),
+    ("irq_exits", "the host's own interrupts"),
+    ("irq_window_exits", "interrupt windows"),
 ];
-
-/// A piece of work that a guest did between two marks.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-pub(super) struct Work {
-    /// The driver.
-    pub(super) path: String,
-    /// `read`, `write`, `send` or `receive`; `nothing` for what marks cost themselves.
-    pub(super) work: String,
-    /// Requests at a time; 0: as many as there is room for.
-    pub(super) depth: u32,
-    /// How often.
-    pub(super) operations: u64,
-    /// Bytes of each.
-    pub(super) bytes: u64,
-    /// By the guest's clock, in 100 ns.
-    pub(super) elapsed_100ns: u64,
-}
+/// One of these that may count an exit a second time: string instructions at ports, and, on a processor that does not save where the next
+/// instruction is, as the lab's, whatever KVM skips (Linux, `svm_skip_emulated_instruction`).
+const EMULATED: &str = "emulated instructions";
+/// The rest.
+const REST: &str = "the rest";
 
 /// What one piece of work cost. All counts are for one operation.
 #[derive(Debug, Clone, Serialize)]
@@ -43,87 +33,62 @@ pub(super) struct Figure {
     pub(super) work: Work,
     /// Exits from the guest, those that the kernel handles alone included; those of the marks are not.
     pub(super) exits: f64,
+    /// The same by reason.
+    pub(super) exits_by_reason: BTreeMap<String, f64>,
     /// Exits that reached the monitor's program; nobody counts them in QEMU.
     pub(super) user_exits: Option<f64>,
+    /// The same by reason.
+    pub(super) user_exits_by_reason: BTreeMap<String, f64>,
     /// Interrupts that the guest got, its timer's included.
     pub(super) interrupts: f64,
+    /// Instructions of the guest, where the processor counts them.
+    pub(super) instructions: Option<f64>,
     /// Bytes that the monitor's program copied; nobody counts them in QEMU.
     pub(super) copied_bytes: Option<f64>,
     /// KVM's counters that changed.
     pub(super) kvm: BTreeMap<String, f64>,
-    /// The program's exits by reason.
-    pub(super) user_exits_by_reason: BTreeMap<String, f64>,
+    /// What the devices counted.
+    pub(super) devices: BTreeMap<String, f64>,
     /// Bytes in a second, as a multiple of the slowest way that did the same work.
     pub(super) speed: f64,
 }
 
-/// A ratio of exits that is aimed at, and what it is.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Aim {
-    pub(super) system: System,
-    pub(super) synthetic: String,
-    pub(super) emulated: String,
-    pub(super) work: String,
-    pub(super) bytes: u64,
-    /// Exits of the emulated way for one of the synthetic one, each at its best depth.
-    pub(super) ratio: f64,
-    /// The least that it should be.
-    pub(super) aim: f64,
+/// What our host's report says, as far as it matters here.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct HostReport {
+    marks: Vec<Snapshot>,
+    /// Why the guest's instructions can't be counted.
+    #[serde(default)]
+    pub(super) guest_instructions_why: Option<String>,
 }
 
-impl Aim {
-    pub(super) fn is_reached(&self) -> bool {
-        self.ratio >= self.aim
-    }
-}
-
-/// Counters at a mark.
+/// Counters at a mark: of our host's report, or a line of `guest-probe watch-marks`.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Snapshot {
     mark: u32,
+    #[serde(default)]
     kvm: BTreeMap<String, u64>,
+    #[serde(default)]
+    kvm_exits: Option<u64>,
     #[serde(default)]
     user_exits: Option<u64>,
     #[serde(default)]
     user_exits_by_reason: BTreeMap<String, u64>,
     #[serde(default)]
+    guest_instructions: Option<u64>,
+    #[serde(default)]
     devices: BTreeMap<String, u64>,
 }
 
-/// What a guest says that it did: the kernel's events, or the lines of `guest.sh`.
-pub(super) fn works(text: &str) -> Vec<Work> {
-    text.lines().filter_map(|line| event(line).or_else(|| words(line))).collect()
-}
-
-/// `IO storvsc read 32 2000 4096 1234567`.
-fn words(line: &str) -> Option<Work> {
-    let mut words = line.trim().strip_prefix("IO ")?.split_whitespace();
-    let (path, work) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let mut number = || words.next()?.parse::<u64>().ok();
-    Some(Work {
-        path,
-        work,
-        depth: number()?.try_into().ok()?,
-        operations: number()?,
-        bytes: number()?,
-        elapsed_100ns: number()?,
-    })
-}
-
-/// Snapshots of our host.
-pub(super) fn reported(marks: &[MarkReport]) -> Vec<Snapshot> {
-    let snapshot = |mark: &MarkReport| {
-        let mut kvm = mark.kvm.clone();
-        kvm.extend(mark.kvm_exits.map(|exits| ("exits".to_owned(), exits)));
-        Snapshot {
-            mark: mark.mark,
-            kvm,
-            user_exits: Some(mark.user_exits),
-            user_exits_by_reason: mark.user_exits_by_reason.clone(),
-            devices: mark.devices.clone(),
-        }
-    };
-    marks.iter().map(snapshot).collect()
+impl HostReport {
+    /// Its snapshots.
+    pub(super) fn snapshots(self) -> Vec<Snapshot> {
+        let with_exits = |mut snapshot: Snapshot| {
+            snapshot.kvm.extend(snapshot.kvm_exits.map(|exits| ("exits".to_owned(), exits)));
+            snapshot
+        };
+        self.marks.into_iter().map(with_exits).collect()
+    }
 }
 
 /// Snapshots of `guest-probe watch-marks`, each a line after `MARK`.
@@ -169,6 +134,7 @@ struct Section {
     kvm: BTreeMap<String, u64>,
     user_exits: Option<u64>,
     user_exits_by_reason: BTreeMap<String, u64>,
+    instructions: Option<u64>,
     devices: BTreeMap<String, u64>,
 }
 
@@ -179,13 +145,19 @@ fn change(from: &BTreeMap<String, u64>, to: &BTreeMap<String, u64>) -> BTreeMap<
     to.iter().map(since).collect()
 }
 
+/// How much more the second is.
+fn more(from: Option<u64>, to: Option<u64>) -> Option<u64> {
+    from.zip(to).map(|(from, to)| to.saturating_sub(from))
+}
+
 impl Section {
     fn new(pair: &[Snapshot]) -> Self {
         let (begin, end) = (&pair[0], &pair[1]);
         Self {
             kvm: change(&begin.kvm, &end.kvm),
-            user_exits: begin.user_exits.zip(end.user_exits).map(|(a, b)| b.saturating_sub(a)),
+            user_exits: more(begin.user_exits, end.user_exits),
             user_exits_by_reason: change(&begin.user_exits_by_reason, &end.user_exits_by_reason),
+            instructions: more(begin.guest_instructions, end.guest_instructions),
             devices: change(&begin.devices, &end.devices),
         }
     }
@@ -204,25 +176,40 @@ impl Section {
         };
         let kvm = less(&self.kvm, &of_marks.kvm);
         let get = |name: &str| kvm.get(name).copied().unwrap_or_default();
-        let copied: u64 = self
-            .devices
-            .iter()
-            .filter(|(name, _)| name.ends_with(".copied_bytes"))
-            .map(|(_, count)| count)
-            .sum();
-        let user = self.user_exits.zip(of_marks.user_exits);
+        let copied =
+            self.devices.iter().filter(|(name, _)| name.ends_with(".copied_bytes")).map(|it| it.1);
         Figure {
             system,
             work: work.clone(),
             exits: get("exits"),
-            user_exits: user.map(|(all, marks)| each(all.saturating_sub(marks))),
-            interrupts: get("irq_injections"),
-            copied_bytes: self.user_exits.map(|_| each(copied)),
+            exits_by_reason: by_reason(&kvm),
+            user_exits: more(of_marks.user_exits, self.user_exits).map(each),
             user_exits_by_reason: less(&self.user_exits_by_reason, &of_marks.user_exits_by_reason),
+            interrupts: get("irq_injections"),
+            instructions: self
+                .instructions
+                .map(|all| each(all.saturating_sub(of_marks.instructions.unwrap_or(0)))),
+            copied_bytes: self.user_exits.map(|_| each(copied.sum())),
+            devices: less(&self.devices, &of_marks.devices),
             kvm,
             speed: 0.0,
         }
     }
+}
+
+/// Exits by reason, as far as KVM's counters tell them apart.
+fn by_reason(kvm: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let get = |name: &str| kvm.get(name).copied().unwrap_or_default();
+    let mut reasons: BTreeMap<String, f64> =
+        REASONS.iter().map(|(name, words)| ((*words).to_owned(), get(name))).collect();
+    let rest = get("exits") - reasons.values().sum::<f64>();
+    if let Some(emulated) = reasons.get_mut(EMULATED) {
+        *emulated += rest.min(0.0);
+    }
+    reasons.insert(REST.into(), rest);
+    // Sums of fractions are not exact.
+    reasons.retain(|_, each| *each > 1e-9);
+    reasons
 }
 
 /// Sets every figure's speed.
@@ -241,38 +228,6 @@ pub(super) fn compare_speeds(figures: &mut [Figure]) {
     }
 }
 
-/// The aims that can be judged from these figures.
-pub(super) fn aims(figures: &[Figure]) -> Vec<Aim> {
-    let best = |system: System, path: &str, work: &str, bytes: u64| {
-        let of = |figure: &&Figure| {
-            // Linux goes by port I/O in a start of its own.
-            let same = figure.system.title() == system.title();
-            same && figure.work.path == path
-                && figure.work.work == work
-                && figure.work.bytes == bytes
-        };
-        figures.iter().filter(of).map(|figure| figure.exits).reduce(f64::min)
-    };
-    let mut aims = Vec::new();
-    for system in [System::Ours, System::Linux] {
-        for (synthetic, emulated, work, bytes, aim) in AIMS {
-            let pair =
-                best(system, synthetic, work, bytes).zip(best(system, emulated, work, bytes));
-            let Some((cheap, dear)) = pair else { continue };
-            aims.push(Aim {
-                system,
-                synthetic: synthetic.into(),
-                emulated: emulated.into(),
-                work: work.into(),
-                bytes,
-                ratio: dear / cheap.max(1e-6),
-                aim,
-            });
-        }
-    }
-    aims
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -282,21 +237,20 @@ pub(super) mod tests {
         Work { path, work, depth, operations: 10, bytes: 4096, elapsed_100ns }
     }
 
-    fn snapshot(mark: Mark, exits: u64) -> Snapshot {
-        let kvm = BTreeMap::from([("exits".into(), exits), ("irq_injections".into(), exits / 2)]);
-        let devices = BTreeMap::from([("ide.copied_bytes".into(), exits * 10)]);
-        Snapshot { mark: mark.0, kvm, user_exits: Some(exits), devices, ..Snapshot::default() }
-    }
+    /// The report of a host whose guest read by the bus and by the data register.
+    const REPORT: &str = r#"{"guest_instructions_why":"no counter","marks":[
+        {"mark":1,"kvm_exits":1},
+        {"mark":2,"kvm_exits":100,"user_exits":100,"devices":{"ide.copied_bytes":1000}},
+        {"mark":3,"kvm_exits":111,"user_exits":111,"kvm":{"io_exits":5},"devices":{"ide.copied_bytes":1110}},
+        {"mark":2,"kvm_exits":200,"user_exits":200,"kvm":{"halt_exits":4},"guest_instructions":5000},
+        {"mark":3,"kvm_exits":801,"user_exits":801,"kvm":{"halt_exits":34,"irq_injections":10},"guest_instructions":7000}
+        ],"new":7}"#;
 
     pub(crate) fn example() -> Vec<Figure> {
         let works = [work("storvsc", "read", 32, 100), work("ide-pio", "read", 1, 400)];
-        let marks = [
-            snapshot(Mark::MEASURE_BEGIN, 100),
-            snapshot(Mark::MEASURE_END, 111),
-            snapshot(Mark::MEASURE_BEGIN, 200),
-            snapshot(Mark::MEASURE_END, 801),
-        ];
-        let mut figures = figures(System::Ours, &works, &marks).unwrap();
+        let report: HostReport = serde_json::from_str(REPORT).unwrap();
+        assert_eq!(report.guest_instructions_why.as_deref(), Some("no counter"));
+        let mut figures = figures(System::Ours, &works, &report.snapshots()).unwrap();
         compare_speeds(&mut figures);
         figures
     }
@@ -306,7 +260,23 @@ pub(super) mod tests {
         let figures = example();
         assert_eq!((figures[0].exits, figures[1].exits), (1.0, 60.0));
         assert_eq!((figures[0].user_exits, figures[0].copied_bytes), (Some(1.0), Some(11.0)));
+        assert_eq!((figures[0].instructions, figures[1].instructions), (None, Some(200.0)));
         assert_eq!((figures[0].speed, figures[1].speed), (4.0, 1.0));
+    }
+
+    #[test]
+    fn reasons_and_the_rest_add_up_to_the_exits() {
+        let reasons = &example()[1].exits_by_reason;
+        assert_eq!((reasons["halts"], reasons[REST]), (3.0, 57.0));
+        assert_eq!(reasons.len(), 2);
+    }
+
+    #[test]
+    fn what_counts_twice_is_taken_off_the_emulated_instructions() {
+        let counts =
+            [("exits", 10.0), ("hypercalls", 6.0), ("insn_emulation", 7.0), ("irq_exits", 3.0)];
+        let reasons = by_reason(&counts.map(|(name, each)| (name.to_owned(), each)).into());
+        assert_eq!((reasons[EMULATED], reasons.get(REST)), (1.0, None));
     }
 
     #[test]
@@ -320,24 +290,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn both_guests_words_are_understood_and_noise_is_not() {
-        let text = "noise\nIO read x\r\nIO storvsc read 32 10 4096 77\r\n\
-                    @enl {\"event\":\"io\",\"path\":\"netvsc\",\"work\":\"send\",\"depth\":0,\"operations\":5,\"bytes\":1514,\"elapsed_100ns\":9}\n";
-        let works = works(text);
-        assert_eq!(works.len(), 2);
-        assert_eq!((works[0].path.as_str(), works[0].depth, works[1].bytes), ("storvsc", 32, 1514));
-    }
-
-    #[test]
     fn a_lost_section_is_an_error_and_not_a_shift() {
         let works = [work("storvsc", "read", 1, 1)];
-        assert!(figures(System::Ours, &works, &[snapshot(Mark::MEASURE_BEGIN, 1)]).is_err());
-    }
-
-    #[test]
-    fn an_aim_is_judged_where_both_ways_were_gone() {
-        let aims = aims(&example());
-        assert_eq!(aims.len(), 1);
-        assert_eq!((aims[0].ratio, aims[0].is_reached()), (60.0, true));
+        let begin = Snapshot { mark: Mark::MEASURE_BEGIN.0, ..Snapshot::default() };
+        assert!(figures(System::Ours, &works, &[begin]).is_err());
     }
 }

@@ -191,13 +191,15 @@ const COMPARE_MODULES: [(&str, &str); 10] = [
 /// Programs with their libraries that a guest with synthetic devices gets from this machine, if they are there.
 const TOOLS: [&str; 2] = ["/usr/sbin/mke2fs", "/usr/sbin/e2fsck"];
 
-/// The first program of a Linux guest: a shell on the console; `reboot -f` ends the machine.
+/// The first program of a Linux guest: a shell on the console; `reboot -f` ends the machine. As modprobe does, it gives modules the
+/// parameters that are on the kernel's command line behind their names (`libata.dma=0`).
 fn init_script() -> String {
     format!(
         "#!/bin/sh\n\
          export PATH=/bin PS1='{PROMPT}'\n\
          mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs /dev 2>/dev/null\n\
-         [ ! -e {list} ] || while read -r module; do insmod $module; done < {list}\n\
+         options() {{ for word in $(cat /proc/cmdline); do case $word in $1.*) echo \"${{word#*.}}\" ;; esac; done; }}\n\
+         [ ! -e {list} ] || while read -r module; do name=${{module##*/}}; insmod $module $(options ${{name%%.ko*}}); done < {list}\n\
          [ -z \"${{{cases}}}\" ] || exec guest-probe cases\n\
          [ ! -x /etc/on-start ] || /etc/on-start\n\
          echo \"LINUX-GUEST-UP $(uname -r) cpus=$(nproc)\"\n\

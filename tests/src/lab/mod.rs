@@ -38,8 +38,13 @@ mod tsc;
 pub mod watchdog;
 
 pub use executor::{Executor, Native};
-pub use guests::{LinuxKind, foreign_qemu, linux_guest, taken_along};
-pub use job::{Batch, BatchResult, Exit, Job, JobResult, Progress, Restart, Step, Stream};
+pub use guests::{ForeignQemu, LinuxKind, foreign_qemu, linux_guest, taken_along};
+pub use job::{
+    Batch, BatchFile, BatchResult, Exit, Job, JobResult, Progress, Restart, Step, Stream,
+};
 pub use parts::Parts;
 pub use prove::{ProveReport, prove};
 pub use runner::{Lab, LabConfig};
+
+/// What scripts beside a guest have in common, from the repository; such a script reads it as `./beside.sh`.
+pub const BESIDE_SCRIPT: &str = "tests/src/lab/beside.sh";

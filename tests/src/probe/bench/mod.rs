@@ -14,20 +14,20 @@ pub mod watch;
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use hv_abi::host::{
     ENL_CPUID_BASE, ENL_CPUID_FEATURES, ENL_PORT_COUNT, ENL_PORT_EXIT, ENL_PORT_MARK,
     ENL_SIGNATURE, HostFeatures, Mark,
 };
 
-/// Where QEMU's device `isa-debugcon` takes bytes, as `compare/lab.sh` puts it there.
-const DEBUGCON_PORT: u16 = 0xE9;
-/// What the device says to whoever reads it.
-const DEBUGCON_ANSWER: u8 = 0xE9;
+/// The second serial port, which `compare/lab.sh` gives to QEMU's guest.
+const SERIAL: &str = "/dev/ttyS1";
 /// Time that whoever counts has to see a byte.
-const DEBUGCON_WAIT: Duration = Duration::from_millis(400);
+const SERIAL_WAIT: Duration = Duration::from_millis(400);
 
 /// Says that this moment is a mark.
 pub struct Marker(Way);
@@ -36,7 +36,7 @@ enum Way {
     /// Our host's port: it counts before it goes on.
     OurHost(u16),
     /// A byte for somebody beside QEMU, who counts a moment later.
-    Debugcon,
+    Serial(File),
 }
 
 impl Marker {
@@ -45,7 +45,7 @@ impl Marker {
     /// Nobody takes marks, or this may not use I/O ports.
     pub fn find() -> Result<Self> {
         let Some((features, base)) = our_host() else {
-            return Self::find_debugcon();
+            return Self::find_serial();
         };
         if !features.contains(HostFeatures::MARK) {
             bail!("the host takes no marks");
@@ -54,17 +54,14 @@ impl Marker {
         Ok(Self(Way::OurHost(base + ENL_PORT_MARK)))
     }
 
-    fn find_debugcon() -> Result<Self> {
-        allow(DEBUGCON_PORT, 1)?;
-        let answer: u8;
-        // SAFETY: a port without a device reads as ones; nothing else happens.
-        unsafe {
-            asm!("in al, dx", in("dx") DEBUGCON_PORT, out("al") answer, options(nomem, nostack, preserves_flags));
-        }
-        match answer {
-            DEBUGCON_ANSWER => Ok(Self(Way::Debugcon)),
-            _ => bail!("nobody takes marks here: neither our host nor a QEMU with isa-debugcon"),
-        }
+    /// A serial port and not the bare port of a debug console: in the lab, whose AMD-V is software, QEMU's guests lose their programs' right to
+    /// use ports after the first system management interrupt.
+    fn find_serial() -> Result<Self> {
+        let port = OpenOptions::new().write(true).open(SERIAL).ok();
+        let port = port.with_context(|| {
+            format!("nobody takes marks here: neither our host nor a QEMU behind {SERIAL}")
+        })?;
+        Ok(Self(Way::Serial(port)))
     }
 
     /// Puts marks around `body`; the time that it took in units of 100 ns.
@@ -73,30 +70,29 @@ impl Marker {
     ///
     /// Those of `body`.
     pub fn around(&self, body: impl FnOnce() -> Result<()>) -> Result<u128> {
-        self.mark(Mark::MEASURE_BEGIN);
+        self.mark(Mark::MEASURE_BEGIN)?;
         let begun = Instant::now();
         body()?;
         let elapsed = begun.elapsed();
-        self.mark(Mark::MEASURE_END);
+        self.mark(Mark::MEASURE_END)?;
         Ok(elapsed.as_nanos() / 100)
     }
 
-    fn mark(&self, mark: Mark) {
-        match self.0 {
-            Way::OurHost(port) => {
+    fn mark(&self, mark: Mark) -> Result<()> {
+        match &self.0 {
+            &Way::OurHost(port) => {
                 // SAFETY: `find` made sure that the port is our host's; it takes a snapshot of its counters and changes nothing here.
                 unsafe {
                     asm!("out dx, eax", in("dx") port, in("eax") mark.0, options(nomem, nostack, preserves_flags));
                 }
             }
-            Way::Debugcon => {
-                // SAFETY: `find` made sure that the port is the device's; it passes the byte on.
-                unsafe {
-                    asm!("out dx, al", in("dx") DEBUGCON_PORT, in("al") mark.0 as u8, options(nomem, nostack, preserves_flags));
-                }
-                std::thread::sleep(DEBUGCON_WAIT);
+            Way::Serial(port) => {
+                let mut port = port;
+                port.write_all(&[mark.0 as u8]).with_context(|| format!("no mark by {SERIAL}"))?;
+                std::thread::sleep(SERIAL_WAIT);
             }
         }
+        Ok(())
     }
 }
 

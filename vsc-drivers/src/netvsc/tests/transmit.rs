@@ -57,6 +57,19 @@ fn a_burst_of_full_frames_costs_few_packets_and_fewer_signals() {
 }
 
 #[test]
+fn waiting_for_what_was_sent_ends_when_the_host_has_done_with_all_of_it() {
+    let card = Card::new();
+    with_net(&card, NetOptions::default(), async |net| {
+        for seed in 0..100 {
+            net.transmit(&frame(1514, seed), &PLAIN).unwrap();
+        }
+        net.sent().await.unwrap();
+        assert_eq!(card.state().sent.len(), 100);
+        net.sent().await.unwrap();
+    });
+}
+
+#[test]
 fn the_task_sends_what_nobody_flushes() {
     let card = Card::new();
     with_net(&card, NetOptions::default(), async |net| {
