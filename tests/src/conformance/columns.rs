@@ -257,14 +257,23 @@ fn foreign() -> Vec<Column> {
 }
 
 /// Stock Linux, with the same devices as our kernel.
-fn linux() -> [Column; 2] {
+fn linux() -> [Column; 3] {
     let qemu = Vmm::Qemu { machine: "pc", cpu: QEMU_HYPERV_CPU, accel: "kvm" };
+    // With them it can't leave the bus.
+    let no_timers = our_host(&["--hv-disable", "synthetic-timers"]);
     [
         Column {
             system: System::Linux,
             more: DEVICES,
             timeout_seconds: LINUX_TIMEOUT_SECONDS,
             ..column("Linux on our host", Kind::Ours, Place::Kvm, our_host(&[]), 2)
+        },
+        Column {
+            system: System::Linux,
+            more: DEVICES,
+            facilities: &["VMBus"],
+            timeout_seconds: LINUX_TIMEOUT_SECONDS,
+            ..column("Linux without synthetic timers", Kind::Ours, Place::Kvm, no_timers, 2)
         },
         Column {
             system: System::Linux,

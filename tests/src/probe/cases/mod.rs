@@ -7,7 +7,7 @@
 //! - [`registry`]: which cases there are; [`run`]: runs those that are wanted, and ends the machine
 //! - [`bus`], [`channels`], [`disks`], [`cards`], [`components`]: the cases
 //! - [`sg`]: SCSI commands through a disk's driver
-//! - [`system`]: modules, devices and channels of VMBus, the kernel's log
+//! - [`system`]: devices and channels of VMBus, the kernel's log; [`reload`]: its modules, taken away and put back
 
 pub mod bus;
 pub mod cards;
@@ -15,6 +15,7 @@ pub mod channels;
 pub mod components;
 pub mod disks;
 pub mod registry;
+pub mod reload;
 pub mod run;
 pub mod sg;
 pub mod system;

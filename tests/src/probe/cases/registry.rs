@@ -82,6 +82,7 @@ pub fn all() -> Vec<LinuxCase> {
     own!(all, VmBus: "vmbus", bus: [
         the_host_agrees_to_a_version_and_keeps_to_it,
         every_offer_has_a_number_of_its_own,
+        offers_are_the_same_after_an_unload,
         primary_channels_have_index_0,
     ]);
     own!(all, Channels: "channels", channels: [
@@ -91,6 +92,10 @@ pub fn all() -> Vec<LinuxCase> {
         signals_can_move_to_another_processor,
     ]);
     own!(all, Gpadls: "gpadls", channels: [memory_of_many_messages_is_shared]);
+    own!(all, VmBus: "contacts", bus: [
+        every_version_can_be_had_in_turn,
+        devices_are_the_same_at_every_version,
+    ]);
     own!(all, Storage: "storage", disks: [
         the_controller_starts_and_finds_disks,
         what_is_written_is_read_again,

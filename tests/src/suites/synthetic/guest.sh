@@ -111,6 +111,32 @@ if [ -x /tools/hv_kvp_daemon ]; then
 else
     echo "CASE integration: a value of the host arrives SKIP no hv_kvp_daemon"
 fi
+# The bus's module goes, and comes back with its devices, which everything from here on needs.
+clock=$(cat /sys/devices/system/clockevents/clockevent0/current_device)
+if [ "$clock" = "Hyper-V clockevent" ]; then
+    echo "CASE vmbus: the module goes and comes back SKIP with synthetic timers, Linux stops its own clock when hv_vmbus is removed"
+else
+    killall hv_kvp_daemon 2>/dev/null
+    gone() { rmmod "$1" || ! grep -q "^$1 " /proc/modules; }
+    count() { ls /sys/bus/vmbus/devices 2>/dev/null | wc -l; }
+    has() { [ "$(count)" = "$1" ]; }
+    devices=$(count)
+    for module in hv_netvsc hv_storvsc hv_utils hv_vmbus; do try "vmbus: $module goes" soon gone $module; done
+    try "vmbus: without its module there is no device" has 0
+    for module in hv_vmbus hv_utils hv_storvsc hv_netvsc; do
+        try "vmbus: $module comes back" insmod "$(grep "/$module.ko" /modules/list)"
+    done
+    try "vmbus: agrees to version $version again" test "$(dmesg | grep -c "Vmbus version:$version")" = 2
+    try "vmbus: all devices come back" soon has "$devices"
+    try "storage: the disk comes back" soon has_disk 0
+    d=$(disk 0)
+    if [ "$net" = net ]; then
+        try "network: the card comes back" soon test -e /sys/class/net/eth0
+        try "network: its address comes back" ip addr add 10.9.0.2/24 dev eth0
+        try "network: it comes up again" ip link set eth0 up
+        try "network: ping after all came back" soon ping -c 1 -W 1 10.9.0.1
+    fi
+fi
 echo "READY heartbeat"
 read -r answer
 try "storage: nothing was lost meanwhile" guest-probe fill /dev/"$d" 1048576 21

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Beside a Linux guest on our host, wherever KVM is: makes disks and a network, does what the guest asks for, and says what
-# came of it by the same CASE lines. Arguments: VPs, version of VMBus, memory in MiB.
+# came of it by the same CASE lines. Arguments: VPs, version of VMBus, memory in MiB, more options for the host.
 vps=$1 version=$2 memory=$3
+shift 3
 rm -rf io && mkdir io && cd io || exit 2
 truncate -s 64M disk.img && truncate -s 8M ro.img && truncate -s 16M hot.img || exit 2
 
@@ -16,7 +17,7 @@ fi
 mkfifo in
 ../hypervisor-host run --kernel ../linux/vmlinuz --initrd ../linux/linux-synthetic.cpio --vps "$vps" --memory "${memory}M" \
     --cmdline "console=ttyS0 panic=-1 mitigations=off nopcid quiet" --vmbus-version "$version" \
-    --disk disk.img --disk ro.img,ro $card --control c.sock --report ../report.json --verbose <in >out 2>err &
+    --disk disk.img --disk ro.img,ro $card --control c.sock --report ../report.json --verbose "$@" <in >out 2>err &
 host=$!
 exec 3>in
 # What the guest says goes on to whoever watches.
