@@ -42,6 +42,12 @@ pub struct Report {
     pub kvm_exits: Option<u64>,
     /// The kernel's counters of the machine that are not zero, by KVM's names.
     pub kvm: BTreeMap<String, u64>,
+    /// Instructions that the VPs retired in guest mode, all VPs; `null` if they can't be counted.
+    #[serde(default)]
+    pub guest_instructions: Option<u64>,
+    /// Why they can't be counted, in a sentence; `null` if they were.
+    #[serde(default)]
+    pub guest_instructions_why: Option<String>,
     /// Long spin waits, all VPs.
     pub long_spins: LongSpinReport,
     /// Idle states, all VPs.
@@ -221,6 +227,9 @@ pub struct VpReport {
     pub hypercalls: BTreeMap<String, u64>,
     /// The kernel's counters of this VP that are not zero, by KVM's names.
     pub kvm: BTreeMap<String, u64>,
+    /// Instructions that it retired in guest mode; `null` if they can't be counted.
+    #[serde(default)]
+    pub guest_instructions: Option<u64>,
     /// Its long spin waits.
     pub long_spins: LongSpinReport,
     /// Its idle states.
@@ -246,6 +255,9 @@ pub struct MarkReport {
     /// The kernel's counters by name, all VPs; those that are 0 are left out.
     #[serde(default)]
     pub kvm: BTreeMap<String, u64>,
+    /// Instructions that the VPs have retired in guest mode so far, all VPs; `null` if they can't be counted.
+    #[serde(default)]
+    pub guest_instructions: Option<u64>,
     /// Long spin waits so far, all VPs.
     pub long_spins: u64,
     /// What the policy did with each.
@@ -280,6 +292,7 @@ impl Report {
         }
         let user_exits_by_reason = exits_by_reason(shared.vps.iter());
         let marks = lock(&shared.marks).clone();
+        let instructions = shared.instructions.all();
         Self {
             schema: Self::SCHEMA,
             exit: ExitReport {
@@ -293,6 +306,8 @@ impl Report {
             user_exits_by_reason,
             kvm_exits: shared.kernel_exits(),
             kvm: shared.kernel_vm_stats.as_ref().map(|stats| stats.all()).unwrap_or_default(),
+            guest_instructions: instructions.as_ref().ok().copied(),
+            guest_instructions_why: instructions.err(),
             long_spins: long_spins(&shared.vps, &sites),
             idle: IdleReport::of(&shared.vps),
             crashes: shared.crashes.told(),
@@ -322,6 +337,7 @@ fn vp_report(shared: &Shared, machine: &MachineReport, (index, vp): (u32, &VpSta
         unclaimed: vp.unclaimed(),
         hypercalls: vp.calls(),
         kvm: kernel.map(|stats| stats.all()).unwrap_or_default(),
+        guest_instructions: shared.instructions.of(index).ok(),
         long_spins: long_spins(std::slice::from_ref(vp), &vp.sites()),
         idle: IdleReport::of(std::slice::from_ref(vp)),
     }
@@ -345,6 +361,7 @@ mod tests {
     use crate::outcome::Ending;
     use crate::partition::kick::VpKicks;
     use crate::partition::shared::{MAX_MARKS, Marks};
+    use crate::stats::instructions::GuestInstructions;
     use hv_abi::host::Mark;
     use std::sync::{Arc, Mutex};
     use std::time::Instant;
@@ -362,6 +379,7 @@ mod tests {
             vps: Arc::from(vec![VpStats::default(), VpStats::default()]),
             kernel_stats: Vec::new(),
             kernel_vm_stats: None,
+            instructions: GuestInstructions::new(2),
             gauges: Default::default(),
             started: Instant::now(),
             marks: Mutex::new(Marks::default()),
@@ -405,6 +423,9 @@ mod tests {
         assert_eq!(json["marks"][0]["mark"], 2);
         assert_eq!(json["marks"][0]["vp"], 1);
         assert!(json["marks"][0]["kvm_exits"].is_null());
+        assert!(json["marks"][0]["guest_instructions"].is_null());
+        assert!(json["guest_instructions"].is_null());
+        assert!(json["guest_instructions_why"].is_string(), "no VP ran");
         assert_eq!(json["vps"][1]["cpu"], 3);
         assert!(json["memory"]["overhead_bytes"].is_u64());
         assert_eq!(json["long_spins"]["yielded"], 0);

@@ -59,6 +59,7 @@ use crate::loader::Boot;
 use crate::outcome::Ending;
 use crate::stats::VpStats;
 use crate::stats::gauges::Gauges;
+use crate::stats::instructions::GuestInstructions;
 use crate::stats::kvm::KvmStats;
 use crate::vmbus::{ServerOptions, StartError, VmbusServer};
 
@@ -185,6 +186,7 @@ impl Partition {
             kernel_stats: if kernel_stats.len() == vps.len() { kernel_stats } else { Vec::new() },
             kernel_vm_stats: KvmStats::open(&vm),
             vps: stats,
+            instructions: GuestInstructions::new(count),
             gauges: Gauges::default(),
             started: Instant::now(),
             marks: Mutex::default(),

@@ -15,6 +15,7 @@ use crate::outcome::Ending;
 use crate::partition::kick::VpKicks;
 use crate::report::{AnswerReport, IdleReport, MarkReport};
 use crate::stats::gauges::Gauges;
+use crate::stats::instructions::GuestInstructions;
 use crate::stats::kvm::KvmStats;
 use crate::stats::{VpStats, exits_by_reason, lock};
 use crate::vmbus::VmbusServer;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub kernel_stats: Vec<KvmStats>,
     /// The kernel's counters of the machine.
     pub kernel_vm_stats: Option<KvmStats>,
+    /// What the processor counts of the VPs.
+    pub instructions: GuestInstructions,
     /// What devices count.
     pub gauges: Gauges,
     /// When the machine started.
@@ -100,6 +103,7 @@ impl Shared {
             user_exits_by_reason,
             kvm_exits: self.kernel_exits(),
             kvm: self.kernel_counters(),
+            guest_instructions: self.instructions.all().ok(),
             long_spins: self.vps.iter().map(VpStats::long_spins).sum(),
             answers: AnswerReport::of(&self.vps),
             idle: IdleReport::of(&self.vps),

@@ -77,6 +77,7 @@ fn spawn(
             // runs elsewhere.
             let _ = pin_to(cpu);
         }
+        shared.instructions.count_this_thread(index);
         if let Some(mut runner) = VpRunner::new(index, vcpu, &shared) {
             runner.run();
         }

@@ -2,9 +2,10 @@
 //!
 //! Counters are relaxed atomics that one VP thread writes and anybody reads. Tables that a guest can
 //! fill (call codes, instruction pointers) have a fixed size and an entry for the rest.
-//! [`kvm`] reads what the kernel counts by itself, [`gauges`] what devices count.
+//! [`kvm`] reads what the kernel counts by itself, [`instructions`] what the processor counts, [`gauges`] what devices count.
 
 pub mod gauges;
+pub mod instructions;
 pub mod kvm;
 mod sites;
 

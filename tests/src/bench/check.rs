@@ -1,6 +1,6 @@
 //! The aims for exits as a part of `make test`: our guest on our host, few operations, counts only.
 
-use super::{Figure, Guest, add_scripts, of_guest};
+use super::{Figure, Guest, Measured, add_scripts, of_guest};
 use crate::artifacts::Artifacts;
 use crate::lab::{Batch, Job, JobResult};
 use crate::outcome::Case;
@@ -25,7 +25,11 @@ pub fn check(artifacts: &Artifacts, batch: &mut Batch) -> Check {
 
 fn judge(result: &JobResult) -> Vec<Case> {
     match of_guest(Guest::Ours, result) {
-        Ok(figures) => cases(&figures),
+        Ok(Measured { figures, uncounted }) => {
+            let mut cases = cases(&figures);
+            cases.push(counted(&figures, uncounted));
+            cases
+        }
         Err(error) => vec![Case::fail("the work is done", format!("{error:#}"))],
     }
 }
@@ -48,6 +52,18 @@ fn cases(figures: &[Figure]) -> Vec<Case> {
     cases
 }
 
+/// Instructions have no aim, but where the machine counts them, each work has its number.
+fn counted(figures: &[Figure], uncounted: Option<String>) -> Case {
+    let name = "instructions of the guest are counted";
+    match uncounted {
+        Some(reason) => Case::skip(name, reason),
+        None => {
+            let missing = figures.iter().any(|figure| figure.guest_instructions.is_none());
+            Case::check(name, missing.then(|| "a work has none".into()))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::figures::tests::figure;
@@ -59,5 +75,10 @@ mod tests {
         let figures = [figure("read", 1, 2.0), figure("read", 32, 0.21), figure("other", 1, 9.0)];
         let verdicts: Vec<_> = cases(&figures).iter().map(|case| case.verdict).collect();
         assert_eq!(verdicts, [Verdict::Pass, Verdict::Fail, Verdict::Fail]);
+        let skipped = counted(&figures, Some("no counter".into()));
+        assert_eq!(
+            (skipped.verdict, counted(&figures, None).verdict),
+            (Verdict::Skip, Verdict::Pass)
+        );
     }
 }

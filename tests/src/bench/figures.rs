@@ -31,6 +31,8 @@ pub struct Figure {
     pub exits: f64,
     /// Exits that reached our host's program.
     pub user_exits: f64,
+    /// Instructions that the guest retired, its kernel's and its programs', those around the marks included; `null` if the machine does not count.
+    pub guest_instructions: Option<f64>,
     /// Most that `exits` should be.
     pub aim: Option<f64>,
     /// The program's exits by reason.
@@ -96,12 +98,14 @@ fn figure(
         });
         changed.filter(|(_, each)| *each != 0.0).collect()
     };
+    let instructions = begin.guest_instructions.zip(end.guest_instructions);
     let (before, after) = (&begin.vmbus, &end.vmbus);
     Ok(Figure {
         guest,
         work: work.clone(),
         exits,
         user_exits: each(begin.user_exits + 1, end.user_exits),
+        guest_instructions: instructions.map(|(from, to)| each(from, to)),
         aim: aim(work),
         user_exits_by_reason: differences(&begin.user_exits_by_reason, &end.user_exits_by_reason),
         kvm: differences(&begin.kvm, &end.kvm),
@@ -135,6 +139,7 @@ pub(super) mod tests {
             user_exits_by_reason: BTreeMap::default(),
             kvm_exits: Some(exits),
             kvm: BTreeMap::from([("halt_exits".into(), exits / 2)]),
+            guest_instructions: Some(exits * 1000),
             long_spins: 0,
             answers: Default::default(),
             idle: Default::default(),
@@ -150,6 +155,7 @@ pub(super) mod tests {
             [mark(Mark::BOOTED, 3), mark(Mark::MEASURE_BEGIN, 100), mark(Mark::MEASURE_END, 121)];
         let figures = figures(Guest::Ours, std::slice::from_ref(work), &marks).unwrap();
         assert_eq!((figures[0].exits, figures[0].kvm["halt_exits"]), (2.0, 1.0));
+        assert_eq!(figures[0].guest_instructions, Some(2100.0));
         assert!(!figures[0].misses_aim());
     }
 

@@ -82,6 +82,14 @@ struct Bench {
     notes: Vec<String>,
 }
 
+/// What guests cost.
+#[derive(Debug, Default)]
+struct Measured {
+    figures: Vec<Figure>,
+    /// Why their instructions are not known.
+    uncounted: Option<String>,
+}
+
 /// Measures, prints the table, writes the report; whether no aim was missed.
 ///
 /// # Errors
@@ -91,8 +99,14 @@ pub fn run(artifacts: &Artifacts, options: &Options) -> Result<bool> {
     let _absent_is_fine = std::fs::remove_file(artifacts.reports.join(JSON));
     let executor = choose_executor(&artifacts.host)?;
     let mut results = Results::default();
-    let (place, figures) = measure(artifacts, &executor, options, &mut results)?;
+    let (place, measured) = measure(artifacts, &executor, options, &mut results)?;
+    let Measured { figures, uncounted } = measured;
     println!("\n{}", table::table(&figures));
+    if let Some(reason) = uncounted {
+        let note = format!("guest instructions: SKIP: {reason}");
+        println!("{note}");
+        results.note(note);
+    }
     for missed in figures.iter().filter(|figure| figure.misses_aim()) {
         println!("{}", table::missed(missed));
     }
@@ -109,7 +123,7 @@ fn measure(
     executor: &Executor,
     options: &Options,
     results: &mut Results,
-) -> Result<(String, Vec<Figure>)> {
+) -> Result<(String, Measured)> {
     let mut batch = batch(artifacts, 1);
     add_scripts(artifacts, &mut batch);
     if options.guests.contains(&Guest::Linux) {
@@ -124,11 +138,13 @@ fn measure(
     let mut printer = Printer::new(batch.jobs.len(), options.verbose);
     let done = executor.run_batch(&batch, &mut |news| printer.show(news))?;
     note_restarts(results, &done);
-    let mut figures = Vec::new();
+    let mut all = Measured::default();
     for (guest, result) in options.guests.iter().zip(&done.jobs) {
-        figures.extend(of_guest(*guest, result)?);
+        let Measured { figures, uncounted } = of_guest(*guest, result)?;
+        all.figures.extend(figures);
+        all.uncounted = all.uncounted.or(uncounted);
     }
-    Ok((done.place, figures))
+    Ok((done.place, all))
 }
 
 /// The script beside the guest, and what it reads.
@@ -137,7 +153,7 @@ fn add_scripts(artifacts: &Artifacts, batch: &mut Batch) {
     batch.file(artifacts.root.join(BESIDE_SCRIPT), "beside.sh");
 }
 
-fn of_guest(guest: Guest, result: &JobResult) -> Result<Vec<Figure>> {
+fn of_guest(guest: Guest, result: &JobResult) -> Result<Measured> {
     let text = result.stdout_text();
     let works = works(&text);
     // Linux is not ended by itself, but by a signal to the host.
@@ -145,5 +161,7 @@ fn of_guest(guest: Guest, result: &JobResult) -> Result<Vec<Figure>> {
         let (end, err) = (exit_text(&result.exit), result.stderr_text());
         bail!("{}: no work was done; it {end}; {} {}", guest.name(), text.trim(), err.trim());
     }
-    figures::figures(guest, &works, &report(result)?.marks).map_err(anyhow::Error::msg)
+    let report = report(result)?;
+    let figures = figures::figures(guest, &works, &report.marks).map_err(anyhow::Error::msg)?;
+    Ok(Measured { figures, uncounted: report.guest_instructions_why })
 }

@@ -7,13 +7,14 @@ use super::Figure;
 /// A row for each piece of work and guest.
 pub(super) fn table(figures: &[Figure]) -> String {
     let mut out = format!(
-        "{:<6} {:>5} {:<6} {:>10} {:>5} {:>10} {:>10} {:>9} {:>10} {:>8}\n",
+        "{:<6} {:>5} {:<6} {:>10} {:>5} {:>10} {:>12} {:>10} {:>9} {:>10} {:>8}\n",
         "work",
         "depth",
         "guest",
         "exits each",
         "aim",
         "to program",
+        "instructions",
         "halts",
         "injected",
         "signals to",
@@ -27,13 +28,14 @@ pub(super) fn table(figures: &[Figure]) -> String {
         let depth = if work.depth == 0 { "burst".into() } else { work.depth.to_string() };
         let _ = writeln!(
             out,
-            "{:<6} {:>5} {:<6} {:>10.3} {:>5} {:>10.3} {:>10.3} {:>9.3} {:>10.3} {:>8.1}",
+            "{:<6} {:>5} {:<6} {:>10.3} {:>5} {:>10.3} {:>12} {:>10.3} {:>9.3} {:>10.3} {:>8.1}",
             work.work,
             depth,
             figure.guest.name(),
             figure.exits,
             figure.aim.map_or_else(String::new, |aim| aim.to_string()),
             figure.user_exits,
+            figure.guest_instructions.map_or_else(|| "-".into(), |each| format!("{each:.0}")),
             kvm("halt_exits"),
             kvm("irq_injections"),
             figure.signals_sent,

@@ -291,6 +291,7 @@ pub(super) mod tests {
             user_exits_by_reason: BTreeMap::default(),
             kvm_exits: Some(number * 100),
             kvm: BTreeMap::default(),
+            guest_instructions: None,
             long_spins: number,
             answers: Default::default(),
             idle: Default::default(),
