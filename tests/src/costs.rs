@@ -2,8 +2,9 @@
 //!
 //! Runs the Criterion benches of `hv-enlightenments` and `vmbus-ring` and reads what Criterion leaves. On a machine that does other things
 //! too, the least time of all samples says what the instructions cost, the median what else went on; ratios
-//! are of the least times.
+//! are of the least times. What our drivers cost beside is counted in instructions, which are the same whenever they are counted.
 
+mod drivers;
 mod rings;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use self::drivers::Instructions;
 use self::rings::Flow;
 use crate::artifacts::Artifacts;
 use crate::outcome::write_file;
@@ -91,6 +93,8 @@ pub struct Costs {
     pub ratios: Vec<Ratio>,
     /// Those of `benches` that move packets.
     pub flows: BTreeMap<String, Flow>,
+    /// Of our drivers.
+    pub instructions: Instructions,
 }
 
 /// Measures, prints the table, writes `costs.json`.
@@ -111,7 +115,8 @@ pub fn run(artifacts: &Artifacts) -> Result<bool> {
     if !status.success() {
         bail!("cannot measure: cargo bench ended with {status}; see above");
     }
-    let costs = collect(&folder)?;
+    let mut costs = collect(&folder)?;
+    costs.instructions = drivers::measure(artifacts)?;
     print(&costs);
     let file = artifacts.reports.join("costs.json");
     write_file(&file, &serde_json::to_vec_pretty(&costs)?)?;
@@ -134,7 +139,7 @@ fn collect(folder: &Path) -> Result<Costs> {
         }
     }
     let flows = rings::flows(&benches);
-    Ok(Costs { benches, ratios, flows })
+    Ok(Costs { benches, ratios, flows, instructions: Instructions::default() })
 }
 
 fn read(folder: &Path, name: &str, benches: &mut BTreeMap<String, Cost>) -> Result<Cost> {
@@ -176,6 +181,7 @@ fn print(costs: &Costs) {
     let above = costs.ratios.iter().filter(|ratio| ratio.is_above()).count();
     println!("{above} of {} comparisons are above their goal", costs.ratios.len());
     rings::print(&costs.flows);
+    drivers::print(&costs.instructions);
 }
 
 impl Ratio {
