@@ -74,8 +74,10 @@ pub(super) fn packet(operation: Operation, payload: &[u8; SRB_BYTES]) -> [u8; MA
     let header =
         VstorHeader { operation, flags: REQUEST_COMPLETION_FLAG, status: VstorStatus::SUCCESS };
     let mut packet = [0; MAX_PACKET_BYTES];
-    let parts = header.as_bytes().iter().chain(payload);
-    packet.iter_mut().zip(parts).for_each(|(to, byte)| *to = *byte);
+    // The lengths are the constant's two parts.
+    let (head, rest) = packet.split_at_mut(size_of::<VstorHeader>());
+    head.copy_from_slice(header.as_bytes());
+    rest.copy_from_slice(payload);
     packet
 }
 
@@ -83,8 +85,9 @@ pub(super) fn packet(operation: Operation, payload: &[u8; SRB_BYTES]) -> [u8; MA
 pub(super) fn answer(packet: &[u8]) -> Option<Answer> {
     let (header, rest) = VstorHeader::read_from_prefix(packet).ok()?;
     let mut payload = [0; SRB_BYTES];
-    payload.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
-    Some(Answer { header, payload, len: rest.len().min(SRB_BYTES) })
+    let len = rest.len().min(SRB_BYTES);
+    payload.get_mut(..len)?.copy_from_slice(rest.get(..len)?);
+    Some(Answer { header, payload, len })
 }
 
 /// What became of a SCSI command.
