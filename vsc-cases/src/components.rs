@@ -50,11 +50,16 @@ async fn negotiates<E: Environment>(environment: &E, which: (Guid, &str)) -> Cas
 }
 
 /// A guest that refuses is left alone, until it opens the channel anew.
-async fn accepts_a_refusal<E: Environment>(environment: &E, which: (Guid, &str)) -> CaseResult {
+/// It would go on within so many `seconds`.
+async fn accepts_a_refusal<E: Environment>(
+    environment: &E,
+    which: (Guid, &str),
+    seconds: u64,
+) -> CaseResult {
     with_component(environment, which, async |component| {
         let offered = component.offered().await?;
         component.choose(&offered, None).await?;
-        let more = component.request_within(3).await?;
+        let more = component.request_within(seconds).await?;
         check(more.is_none(), || "it goes on asking".into())
     })
     .await?;
@@ -93,14 +98,14 @@ fn changed(request: &Request, at: usize, byte: u8) -> Vec<u8> {
 }
 
 macro_rules! of_each {
-    ($($(#[$doc:meta])* $name:ident = $what:ident($which:ident),)*) => { $(
+    ($($(#[$doc:meta])* $name:ident = $what:ident($which:ident $(, $more:expr)?),)*) => { $(
         $(#[$doc])*
         ///
         /// # Errors
         ///
         /// As every case.
         pub async fn $name<E: Environment>(environment: &E) -> CaseResult {
-            $what(environment, $which).await
+            $what(environment, $which $(, $more)?).await
         }
     )* };
 }
@@ -114,10 +119,10 @@ of_each! {
     time_negotiates = negotiates(TIMESYNC),
     /// ... of key-value exchange.
     keys_negotiate = negotiates(KVP),
-    /// Heartbeats are not sent to who knows no version.
-    heartbeat_accepts_a_refusal = accepts_a_refusal(HEARTBEAT),
-    /// Nor are times.
-    time_accepts_a_refusal = accepts_a_refusal(TIMESYNC),
+    /// Heartbeats, which come every second or two, are not sent to who knows no version.
+    heartbeat_accepts_a_refusal = accepts_a_refusal(HEARTBEAT, 3),
+    /// Nor are times, the first of which comes at once.
+    time_accepts_a_refusal = accepts_a_refusal(TIMESYNC, 1),
     /// Six kinds of nonsense instead of an answer.
     heartbeat_survives_nonsense = survives_nonsense(HEARTBEAT),
     /// ... to shutdown.
