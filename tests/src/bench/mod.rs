@@ -150,7 +150,7 @@ fn measure(
 /// The script beside the guest, and what it reads.
 fn add_scripts(artifacts: &Artifacts, batch: &mut Batch) {
     batch.file(artifacts.root.join(LAB_SCRIPT), "bench.sh");
-    batch.file(artifacts.root.join(BESIDE_SCRIPT), "beside.sh");
+    batch.shared_file(artifacts.root.join(BESIDE_SCRIPT), "beside.sh");
 }
 
 fn of_guest(guest: Guest, result: &JobResult) -> Result<Measured> {

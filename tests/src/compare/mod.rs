@@ -6,8 +6,9 @@
 //! - `lab.sh` runs beside a guest, wherever KVM is; `guest.sh` inside Linux, the kernel's job `io-bench` inside ours
 //! - `record`: from a guest's words and its host's counters to figures; `findings`: what they say
 //! - `outcome`: what a system did and what it could not do
-//! - `table`, `drawings`, `page`, `text`: for people
+//! - `table`, `drawings`, `page`, `text`: for people; [`check`]: a small one as a part of `make test`
 
+pub mod check;
 mod drawings;
 mod findings;
 mod outcome;
@@ -181,7 +182,7 @@ fn measure(artifacts: &Artifacts, options: &Options) -> Result<Comparison> {
         })?;
         note_restarts(&mut results, &done);
         for (system, job) in systems.iter().zip(&done.jobs) {
-            all.add(outcome::of_system(*system, job));
+            all.add(outcome::of_system(*system, system.paths(), job));
         }
         place = done.place;
     }
@@ -230,9 +231,7 @@ struct Jobs {
 
 fn jobs(artifacts: &Artifacts, options: &Options) -> Jobs {
     let mut batch = batch(artifacts, 1);
-    batch.file(artifacts.root.join(LAB_SCRIPT), "compare.sh");
-    batch.file(artifacts.root.join(BESIDE_SCRIPT), "beside.sh");
-    batch.file(&artifacts.probe, "guest-probe");
+    add_scripts(artifacts, &mut batch);
     let mut jobs = Jobs { batch, systems: Vec::new(), skips: Vec::new() };
     let mut linux: Option<Result<Vec<BatchFile>>> = None;
     let mut qemu: Option<Result<ForeignQemu>> = None;
@@ -253,6 +252,13 @@ fn jobs(artifacts: &Artifacts, options: &Options) -> Jobs {
         jobs.systems.push(system);
     }
     jobs
+}
+
+/// The script beside a guest, and what it needs.
+fn add_scripts(artifacts: &Artifacts, batch: &mut Batch) {
+    batch.file(artifacts.root.join(LAB_SCRIPT), "compare.sh");
+    batch.shared_file(artifacts.root.join(BESIDE_SCRIPT), "beside.sh");
+    batch.shared_file(&artifacts.probe, "guest-probe");
 }
 
 /// Takes along what a system needs, once; the words that start QEMU.

@@ -123,6 +123,14 @@ impl Batch {
         self
     }
 
+    /// Adds a file that several jobs of a batch have in common; the first one counts.
+    pub fn shared_file(&mut self, from: impl AsRef<Path>, to: &str) -> &mut Self {
+        if self.files.iter().all(|file| file.to != to) {
+            self.file(from, to);
+        }
+        self
+    }
+
     /// Adds several files, as [`super::guests`] lists them.
     pub fn add_files(&mut self, files: &[BatchFile]) -> &mut Self {
         self.files.extend_from_slice(files);

@@ -9,6 +9,7 @@ use super::trial::Trial;
 use super::{add_trial_results, all_tests, foreign, host, host_tests, linux, synthetic};
 use crate::artifacts::Artifacts;
 use crate::bench::check;
+use crate::compare;
 use crate::demo;
 use crate::lab::{Batch, BatchResult, Executor, Job, JobResult, foreign_qemu};
 use crate::outcome::{Case, Results, Suite};
@@ -57,6 +58,8 @@ pub fn run(
     let devices = synthetic::checks(artifacts, executor, &mut batch, results)?;
     suites.push((synthetic::SUITE, devices));
     suites.push((check::SUITE, vec![check::check(artifacts, &mut batch)]));
+    let compared = vec![compare::check::check(artifacts, &mut batch)];
+    suites.push((compare::check::SUITE, compared));
     suites.push((soak::SUITE, vec![soak::check()]));
     suites.push((demo::SUITE, demo::checks(artifacts, executor, &mut batch, results)?));
     for check in suites.iter().flat_map(|(_, checks)| checks) {

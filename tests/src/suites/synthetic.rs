@@ -57,7 +57,8 @@ pub fn checks(
     let linux = linux_guest(&parts, LinuxKind::Synthetic)?;
     // The kernel is in the batch already, for the guests without devices.
     batch.add_files(&[linux.initrd_file]);
-    batch.file(artifacts.root.join(LAB_SCRIPT), "lab.sh").file(&artifacts.probe, "guest-probe");
+    batch.file(artifacts.root.join(LAB_SCRIPT), "lab.sh");
+    batch.shared_file(&artifacts.probe, "guest-probe");
     let check = |machine: &Machine| {
         let Machine { vps, version, more } = machine;
         let name = format!("Linux {}, {}, VMBus {version}", linux.release, counted_vps(*vps));
