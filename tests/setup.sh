@@ -4,7 +4,7 @@
 # Three steps, each of which does nothing when there is nothing to do:
 #   1. look for Rust (and say what to do when it is missing; nothing is installed behind your back);
 #   2. install the Debian packages that are missing;
-#   3. fetch the lab's parts (a kernel and a recent QEMU) into target/lab, beside the build's output.
+#   3. fetch the lab's parts (two kernels and a recent QEMU) into target/lab, beside the build's output.
 # Step 3 uses package lists of its own, so the system's package sources and lists stay as they are.
 set -euo pipefail
 
@@ -16,11 +16,15 @@ Usage: tests/setup.sh [--no-lab] [--force]
 USAGE
 }
 
-readonly RECIPE=3 # raise when the layout of target/lab changes
+readonly RECIPE=4 # raise when the layout of target/lab changes
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 lab=$repo/target/lab
 readonly repo lab
 readonly kernel_package=linux-image-cloud-amd64
+# For Linux guests with devices that the cloud kernel has no drivers of, and what is kept of it: drivers of disks, network cards
+# and buses that we have, file systems, and what they need.
+readonly generic_package=linux-image-amd64
+readonly generic_modules_kept='/kernel/(drivers/(ata|cdrom|hv|virtio|net/hyperv|net/ethernet/dec)|fs/(ext4|jbd2|isofs)|net/core|block|lib|crypto|arch/x86/crypto)/|/(mbcache|scsi_mod|scsi_common|scsi_transport_fc|sd_mod|sr_mod|hv_storvsc|virtio_blk|virtio_net|net_failover)\.ko'
 # g++: libFuzzer is C++. e2fsprogs to mtools: file systems that guests' disks are tried with. curl: the demo's client.
 readonly packages=(ca-certificates gcc g++ libc6-dev make qemu-system-x86 busybox-static cpio xz-utils
     e2fsprogs dosfstools mtools curl)
@@ -183,9 +187,22 @@ fetch_and_unpack() {
     rm -rf "$work/debs"
 }
 
+# The package with the kernel itself that this one stands for.
+kernel_behind() {
+    private_apt apt-cache depends "$1" | sed -n 's/^ *Depends: *\(linux-image-[0-9].*\)/\1/p' | head -n 1
+}
+
+# Prints the folder of the modules of release $2 under $1, from $work: Debian 13 moved it under /usr.
+modules_of() {
+    local folder
+    for folder in "$1/lib/modules/$2" "$1/usr/lib/modules/$2"; do
+        if [ -d "$work/$folder" ]; then echo "$folder"; fi
+    done
+}
+
 fetch_kernel() {
     local package
-    package=$(private_apt apt-cache depends "$kernel_package" | sed -n 's/^ *Depends: *\(linux-image-[0-9].*\)/\1/p' | head -n 1)
+    package=$(kernel_behind "$kernel_package")
     [ -n "$package" ] || die "the package lists have no $kernel_package. Check apt's sources for '$codename main', then run this again."
     say "fetching the lab's kernel, $package"
     fetch_and_unpack "$work/kernel" download "$package" ||
@@ -195,10 +212,31 @@ fetch_kernel() {
         die "$package holds no boot/vmlinuz-$kernel_release. Please report this with the package's version."
     # Debian 13 and later compress modules; the lab's agent loads plain ones.
     find "$work/kernel" -name '*.ko.xz' -exec unxz -- {} +
-    # Debian 13 moved modules under /usr.
-    modules=kernel/lib/modules/$kernel_release
-    [ -d "$work/$modules" ] || modules=kernel/usr/lib/modules/$kernel_release
-    [ -d "$work/$modules" ] || die "$package holds no modules. Please report this with the package's version."
+    modules=$(modules_of kernel "$kernel_release")
+    [ -n "$modules" ] || die "$package holds no modules. Please report this with the package's version."
+}
+
+# The generic kernel, of which little is kept; nothing else than some guests needs it. Sets generic_kernel, generic_release and
+# generic_modules, all empty without it.
+fetch_generic_kernel() {
+    local package
+    generic_kernel= generic_release= generic_modules=
+    package=$(kernel_behind "$generic_package")
+    say "fetching a kernel with more drivers, ${package:-$generic_package}"
+    if [ -n "$package" ] && fetch_and_unpack "$work/generic" download "$package"; then
+        generic_release=${package#linux-image-}
+        generic_kernel=generic/boot/vmlinuz-$generic_release
+        generic_modules=$(modules_of generic "$generic_release")
+    fi
+    if [ -n "$generic_modules" ] && [ -s "$work/$generic_kernel" ]; then
+        find "$work/generic" -type f ! -path "$work/$generic_kernel" -print0 | grep -zvE "$generic_modules_kept" | xargs -0 rm -f
+        find "$work/generic" -name '*.ko.xz' -exec unxz -- {} +
+        find "$work/generic" -depth -type d -empty -delete
+    else
+        say "no generic kernel can be had here: Linux guests with a DEC 21140A are left out"
+        generic_kernel= generic_release= generic_modules=
+        rm -rf "$work/generic"
+    fi
 }
 
 qemu_version() { "$@" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'; }
@@ -256,6 +294,9 @@ qemu_version=$qemu_has
 qemu_data=$qemu_data
 qemu_modules=$qemu_modules
 kvp_daemon=$kvp_daemon
+generic_kernel=$generic_kernel
+generic_release=$generic_release
+generic_modules=$generic_modules
 PARTS
 }
 
@@ -289,12 +330,14 @@ fetch_lab() {
     fetch_kernel
     choose_qemu "$codename"
     fetch_daemons
+    fetch_generic_kernel
     write_parts
     # From here on only renames: first the old list goes, then the parts come, last the new list.
     rm -f "$lab/parts"
-    rm -rf "$lab/kernel" "$lab/qemu" "$lab/daemons"
+    rm -rf "$lab/kernel" "$lab/qemu" "$lab/daemons" "$lab/generic"
     mv "$work/kernel" "$lab/kernel"
     if [ -n "$kvp_daemon" ]; then mv "$work/daemons" "$lab/daemons"; fi
+    if [ -n "$generic_kernel" ]; then mv "$work/generic" "$lab/generic"; fi
     if [ -n "$qemu_data" ]; then mv "$work/qemu" "$lab/qemu"; fi
     mv "$work/parts" "$lab/parts"
     rm -rf "$work"

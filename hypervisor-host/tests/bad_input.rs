@@ -346,6 +346,44 @@ fn network_cards_that_make_no_sense() {
 }
 
 #[test]
+fn emulated_cards_that_make_no_sense() {
+    for (option, parts) in [
+        ("user,model=foo", &["\"foo\" is no model of a network card", "give netvsc or tulip"][..]),
+        (
+            "tap=t,model=tulip,queues=2",
+            &["model tulip has no queues=", "give that with model=netvsc"],
+        ),
+        ("user,model=tulip,mtu=9000", &["model tulip has no mtu="]),
+    ] {
+        check_options_refused("tulip-syntax", &["--net", option], parts);
+    }
+}
+
+#[test]
+fn ide_drives_that_make_no_sense() {
+    let folder = Folder::new("ide");
+    let disk = folder.file("disk", &[0; 4096]).to_string_lossy().into_owned();
+    let with = |words: &str| format!("{disk}{words}");
+    for (words, parts) in [
+        (&[",ide=9"][..], &["\"9\" is no place on the IDE controller", "from 0 to 3"][..]),
+        (&[",cdrom,cow"], &["cow does not go with", "give only one of ro, cow"]),
+        (&[",ide,lun=1"], &["lun=1 does not go with"]),
+        (
+            &[",ro,ide=1", ",ro,ide=1"],
+            &["place 1 of the IDE controller is taken", "give another ide=N"],
+        ),
+        (&[",ro,ide"; 5], &["the IDE controller has 4 drives already", "give fewer"]),
+    ] {
+        let options: Vec<String> =
+            words.iter().flat_map(|words| ["--disk".into(), with(words)]).collect();
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        check_options_refused("ide-kernel", &options, parts);
+    }
+    let missing = with("-that-is-not-there,ide");
+    check_options_refused("ide-kernel", &["--disk", &missing], &["No such file"]);
+}
+
+#[test]
 fn networks_that_can_not_be_had() {
     check_options_refused(
         "net-stream",

@@ -5,6 +5,7 @@ use core::fmt;
 use log::LevelFilter;
 
 use crate::MAX_VPS;
+use crate::ide::scratch::MAX_SECTORS;
 
 /// The locks of the spin-wait study.
 pub const LOCK_NAMES: [&str; 9] = [
@@ -55,8 +56,8 @@ pub enum Job<'a> {
     /// Run the spin-wait study with each lock of a comma-separated list, each with `@` and a number of virtual
     /// processors if it is not to be [`StudyOptions::vps`]; [`entries`] takes it apart.
     Study(&'a str),
-    /// List the drives on the IDE controller, and try them.
-    Ide,
+    /// List the drives on the IDE controller, and try them; so many sectors are written in each mode of PIO.
+    Ide(u32),
     /// Connect to VMBus, list what the host offers, disconnect.
     Vmbus,
     /// Read and write disks and send packets, between marks.
@@ -334,7 +335,7 @@ fn parse_word<'a>(
         Some((key, value)) => (key, Some(value)),
         None => (word, None),
     };
-    if let "events" | "list" | "testdev" | "panic" | "vmbus" | "ide" | "serve" = key {
+    if let "events" | "list" | "testdev" | "panic" | "vmbus" | "serve" = key {
         if value.is_some() {
             return Err(CmdlineError::NeedlessValue(key));
         }
@@ -344,7 +345,6 @@ fn parse_word<'a>(
             "list" => Some(Job::List),
             "panic" => Some(Job::Panic),
             "vmbus" => Some(Job::Vmbus),
-            "ide" => Some(Job::Ide),
             "serve" => Some(Job::Serve),
             _ => None,
         });
@@ -369,6 +369,13 @@ fn parse_word<'a>(
         "gateway" => options.serve.gateway = Some(pair.address()?),
         "serve-requests" => {
             options.serve.requests = pair.number(0, 1_000_000_000, "0 to 1000000000")? as u32;
+        }
+        "ide" => {
+            let sectors = match value {
+                Some(_) => pair.number(1, MAX_SECTORS, "1 to 592 (sectors)")?,
+                None => MAX_SECTORS,
+            };
+            return Ok(Some(Job::Ide(sectors as u32)));
         }
         "tulip" => return Ok(Some(Job::Tulip(pair.address()?))),
         "vmbus-version" => options.vmbus_version = Some(pair.version()?),

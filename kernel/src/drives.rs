@@ -10,7 +10,7 @@ use core::future::pending;
 use hv_abi::ata::SECTOR_BYTES;
 use hv_abi::ata::command::AtaCommand;
 use hv_abi::ata::packet::CD_SECTOR_BYTES;
-use kernel::ide::scratch::{self, ACROSS_28_BITS, BY_MODE, CD_SEED, Region};
+use kernel::ide::scratch::{self, ACROSS_28_BITS, CD_SEED, Region, by_mode};
 use kernel::ide::{Command, IdeError, Mode, Reach};
 use vsc_drivers::storvsc::{BlockDevice, IoBuffer};
 
@@ -19,13 +19,13 @@ use crate::machine::ide::{Cd, Controller, Disk, start};
 use crate::machine::vmbus::tasks;
 use crate::machine::{console, exit};
 
-/// Sectors of the commands that fill a region, 592 in all.
+/// Sectors of the commands that fill a region, 592 in all ([`scratch::MAX_SECTORS`]).
 const LENGTHS: [usize; 6] = [1, 2, 16, 17, 256, 300];
 /// Sectors of 2,048 bytes that are read from a CD-ROM at most.
 const MAX_CD_SECTORS: u64 = 512;
 
-/// Does it, and gives the exit code.
-pub(crate) fn run() -> u8 {
+/// Does it, with so many sectors in each mode of PIO, and gives the exit code.
+pub(crate) fn run(pio_sectors: u32) -> u8 {
     tasks::block_on(pending::<()>(), async {
         let Some(controller) = start().await else {
             log::error!("no IDE controller; give the machine one");
@@ -35,7 +35,7 @@ pub(crate) fn run() -> u8 {
         let mut failures = controller.problems().len();
         for disk in controller.disks() {
             match is_scratch(disk).await {
-                Ok(true) => failures += try_disk(disk).await,
+                Ok(true) => failures += try_disk(disk, pio_sectors).await,
                 Ok(false) => log::info!("no disk for tests; it is left alone"),
                 Err(_) => failures += 1,
             }
@@ -88,12 +88,12 @@ fn outcome(name: &str, done: Result<(), String>) -> usize {
 }
 
 /// Tries everything that a disk can do; how much of it failed.
-async fn try_disk(disk: &Disk) -> usize {
+async fn try_disk(disk: &Disk, pio_sectors: u32) -> usize {
     let mut failures = 0;
     if disk.facts().sectors > ACROSS_28_BITS.lba {
         return outcome("ide::beyond_28_bits", beyond_28_bits(disk).await);
     }
-    for (index, region) in BY_MODE.iter().enumerate() {
+    for (index, region) in by_mode(pio_sectors.into()).iter().enumerate() {
         let (mode, interrupts) = (Mode::ALL[index / 2], index % 2 == 1);
         let waits = if interrupts { "interrupts" } else { "polled" };
         let name = format!("ide::{}::{waits}", mode.name().replace('-', "_"));

@@ -20,7 +20,7 @@ pub(crate) fn main(machine: &'static Machine) -> ! {
         Job::Tests(names) => guest_tests::run(names),
         Job::Conformance(cases) => conformance::run(&cases, machine.options.case_limit),
         Job::Vmbus => bus::run(machine.options.vmbus_version),
-        Job::Ide => drives::run(),
+        Job::Ide(pio_sectors) => drives::run(pio_sectors),
         Job::Serve => serve::run(machine.options.vmbus_version, &machine.options.serve),
         Job::Tulip(server) => echo::run(server, &machine.options.serve),
         Job::Study(locks) => study::run(locks, &machine.options.study),

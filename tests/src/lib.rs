@@ -15,7 +15,7 @@
 //! - [`demo`]: our kernel serves files over HTTP, curl fetches them (`make demo`)
 //! - [`probe`]: what runs inside a Linux guest to see whether data survive a device
 //! - [`anywhere`]: our host's command line, natively or in the lab
-//! - [`html`]: what pages have in common
+//! - [`html`]: what pages have in common; [`iso`], [`sha256`]: images of CD-ROMs, checksums
 //! - [`outcome`]: results as text, JUnit XML and JSON
 //!
 //! The program `enl` (`src/bin/enl.rs`) puts them together for `make run` and `make test`.
@@ -34,12 +34,14 @@ pub mod guest_tests;
 pub mod html;
 pub mod image;
 pub mod io_work;
+pub mod iso;
 pub mod lab;
 pub mod main_job;
 pub mod outcome;
 pub mod plot;
 pub mod probe;
 pub mod progress;
+pub mod sha256;
 pub mod soak;
 pub mod spin_study;
 pub mod study;

@@ -190,6 +190,9 @@ fn a_version_of_vmbus_is_two_numbers() {
 
 #[test]
 fn an_echo_server_has_an_address() {
+    assert_eq!(parse("ide").unwrap().job, Job::Ide(592));
+    assert_eq!(parse("ide=48").unwrap().job, Job::Ide(48));
+    assert!(matches!(parse("ide=593"), Err(CmdlineError::BadValue { key: "ide", .. })));
     let options = parse("tulip=10.0.2.100 ip=10.0.2.15/24").unwrap();
     assert_eq!(options.job, Job::Tulip([10, 0, 2, 100]));
     assert_eq!((options.serve.address, options.serve.prefix), ([10, 0, 2, 15], 24));

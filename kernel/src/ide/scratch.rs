@@ -18,17 +18,24 @@ pub struct Region {
     pub sectors: u64,
 }
 
-/// What is filled by PIO, PIO of several sectors and DMA, each polled and then with interrupts.
-pub const BY_MODE: [Region; 6] = {
-    let mut regions = [Region { seed: 0, lba: 0, sectors: 592 }; 6];
+/// Most sectors of a region of [`by_mode`].
+pub const MAX_SECTORS: u64 = 592;
+
+/// What is filled by PIO, PIO of several sectors and DMA, each polled and then with interrupts: by PIO so many sectors, at most
+/// [`MAX_SECTORS`], and so many by DMA.
+pub const fn by_mode(pio_sectors: u64) -> [Region; 6] {
+    let mut regions = [Region { seed: 0, lba: 0, sectors: MAX_SECTORS }; 6];
     let mut index = 0;
     while index < regions.len() {
         regions[index].seed = 1 + index as u64;
         regions[index].lba = 64 + 1024 * index as u64;
+        if index < 4 && pio_sectors < MAX_SECTORS {
+            regions[index].sectors = pio_sectors;
+        }
         index += 1;
     }
     regions
-};
+}
 
 /// Across the end of what 28 bits of address reach (128 GiB).
 pub const ACROSS_28_BITS: Region = Region { seed: 48, lba: (1 << 28) - 20, sectors: 600 };

@@ -33,21 +33,7 @@ enum Action {
     /// Study spin locks under over-commitment, and how a guest scales
     Study(spin_study::Options),
     /// Pass every test
-    Test {
-        /// Only these parts
-        #[arg(
-            long,
-            value_delimiter = ',',
-            default_value = "cargo,loom,fuzz,tcg,kvm,conformance,study"
-        )]
-        only: Vec<Part>,
-        /// Seconds for each fuzz target
-        #[arg(long, default_value_t = 10)]
-        fuzz_seconds: u32,
-        /// Do all of it this often in a row, to find what fails only sometimes
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-        repeat: u32,
-    },
+    Test(TestOptions),
     /// Measure free locks, the clock and VMBus's ring on this machine, beside others
     Costs,
     /// Count what reads, writes and packets cost in exits, our guest and Linux side by side
@@ -78,6 +64,27 @@ enum Action {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
         cpus: u32,
     },
+}
+
+/// What `make test` may be told.
+#[derive(Debug, clap::Args)]
+struct TestOptions {
+    /// Only these parts
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "cargo,loom,fuzz,tcg,kvm,conformance,study"
+    )]
+    only: Vec<Part>,
+    /// Of the part `kvm`, only suites whose names have this in them, such as `emulated`
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    suite: String,
+    /// Seconds for each fuzz target
+    #[arg(long, default_value_t = 10)]
+    fuzz_seconds: u32,
+    /// Do all of it this often in a row, to find what fails only sometimes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
 }
 
 /// A part of `make test`.
@@ -122,12 +129,10 @@ fn run(action: Action) -> Result<u8> {
         }
         Action::Study(options) => spin_study::run(&artifacts, &options),
         Action::Run(options) => main_job::run(&artifacts, &options, &kernel_tests(&artifacts)?),
-        Action::Test { only, fuzz_seconds, repeat: 1 } => {
-            test(&artifacts, &only, fuzz_seconds, &artifacts.reports)
+        Action::Test(options) if options.repeat == 1 => {
+            test(&artifacts, &options, &artifacts.reports)
         }
-        Action::Test { only, fuzz_seconds, repeat } => {
-            test_repeatedly(&artifacts, &only, fuzz_seconds, repeat)
-        }
+        Action::Test(options) => test_repeatedly(&artifacts, &options),
         Action::Bench(options) => {
             kernel_tests(&artifacts)?;
             bench::run(&artifacts, &options)
@@ -179,28 +184,23 @@ fn kernel_tests(artifacts: &Artifacts) -> Result<Vec<String>> {
 }
 
 /// Whether all of `repeat` runs were green. Each run's reports are kept.
-fn test_repeatedly(
-    artifacts: &Artifacts,
-    only: &[Part],
-    fuzz_seconds: u32,
-    repeat: u32,
-) -> Result<bool> {
-    let mut green = 0;
+fn test_repeatedly(artifacts: &Artifacts, options: &TestOptions) -> Result<bool> {
+    let (mut green, repeat) = (0, options.repeat);
     for run in 1..=repeat {
         println!("\n== Run {run} of {repeat}");
         let reports = artifacts.reports.join(format!("run-{run}"));
-        green += u32::from(test(artifacts, only, fuzz_seconds, &reports)?);
+        green += u32::from(test(artifacts, options, &reports)?);
     }
     println!("{green} of {repeat} runs green");
     Ok(green == repeat)
 }
 
-fn test(artifacts: &Artifacts, only: &[Part], fuzz_seconds: u32, reports: &Path) -> Result<bool> {
+fn test(artifacts: &Artifacts, options: &TestOptions, reports: &Path) -> Result<bool> {
     let tests = kernel_tests(artifacts)?;
     let mut results = Results::default();
-    for part in only {
+    for part in &options.only {
         println!("\n== {part:?}");
-        if let Err(error) = run_part(*part, artifacts, &tests, fuzz_seconds, &mut results) {
+        if let Err(error) = run_part(*part, artifacts, &tests, options, &mut results) {
             // What the other parts found must reach the report all the same.
             let cases = vec![Case::fail("can be tried", format!("{error:#}"))];
             results.add(Suite { name: format!("{part:?}"), cases });
@@ -224,7 +224,7 @@ fn run_part(
     part: Part,
     artifacts: &Artifacts,
     tests: &[String],
-    fuzz_seconds: u32,
+    options: &TestOptions,
     results: &mut Results,
 ) -> Result<()> {
     match part {
@@ -233,11 +233,14 @@ fn run_part(
             results.add(suites::cargo::packages(artifacts)?);
         }
         Part::Loom => results.add(suites::cargo::run("loom", &mut loom(artifacts))?),
-        Part::Fuzz => results.add(suites::cargo::run("fuzz", &mut fuzz(artifacts, fuzz_seconds))?),
+        Part::Fuzz => {
+            let mut fuzz = fuzz(artifacts, options.fuzz_seconds);
+            results.add(suites::cargo::run("fuzz", &mut fuzz)?);
+        }
         Part::Tcg => suites::tcg::run(artifacts, tests, results)?,
         Part::Kvm => {
             let executor = progress::choose_executor(&artifacts.host)?;
-            suites::kvm::run(artifacts, &executor, tests, results)?;
+            suites::kvm::run(artifacts, &executor, tests, &options.suite, results)?;
         }
         Part::Conformance => conformance::part(artifacts, results)?,
         Part::Study => main_job::small(artifacts, results)?,

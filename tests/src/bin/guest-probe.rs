@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tests::probe::bench::{self, blocks, frames, watch};
-use tests::probe::{cases, disk, net};
+use tests::probe::{cases, disk, net, tray};
 
 /// Sees whether data survive a device.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ enum What {
         #[arg(default_value_t = disk::BLOCK)]
         bytes: usize,
     },
+    /// Move the tray of the CD-ROM drive DEVICE, or compare its state
+    Tray { device: PathBuf, what: tray::Tray },
     /// Run the conformance cases that the environment names, and end the machine
     Cases,
     /// Put marks around nothing
@@ -87,6 +89,10 @@ fn run(what: What) -> Result<String> {
         }
         What::BenchBlocks { device, work, depth, operations, bytes } => {
             elapsed(blocks::bench(&device, work, depth, operations, bytes)?)
+        }
+        What::Tray { device, what } => {
+            tray::tray(&device, what)?;
+            format!("{what:?}")
         }
         What::Cases => cases::run::run_and_end()?,
         What::BenchNothing => elapsed(bench::nothing()?),

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::outcome::write_file;
 use crate::probe::pattern;
+use crate::sha256::sha256;
 
 /// Seed of the large files, so that everybody who makes them has the same.
 const SEED: u64 = 0x0E17_11E4;
@@ -145,20 +145,6 @@ fn add(wanted: &mut String, content: &[u8], kind: &str, path: &str) -> Result<()
     Ok(())
 }
 
-/// The checksum as `sha256sum` has it.
-fn sha256(content: &[u8]) -> Result<String> {
-    let mut child = Command::new("sha256sum")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run sha256sum. Install it: apt-get install coreutils")?;
-    child.stdin.take().context("sha256sum has no input")?.write_all(content)?;
-    let output = child.wait_with_output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let sum = text.split_whitespace().next().filter(|sum| sum.len() == 64);
-    sum.map(str::to_owned).with_context(|| format!("sha256sum said '{}'", text.trim()))
-}
-
 /// The path of a file in a URL.
 fn url(path: &str) -> String {
     path.bytes().fold(String::from("/"), |mut url, byte| {
@@ -175,13 +161,6 @@ fn url(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_checksum_is_the_standards() {
-        // FIPS 180-2, appendix B.1.
-        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(sha256(b"abc").unwrap(), expected);
-    }
 
     #[test]
     fn names_are_encoded_for_a_url() {

@@ -6,7 +6,7 @@ use crate::events::{self, Event, Served, Verdict};
 use crate::lab::JobResult;
 use crate::outcome::Case;
 use crate::suites::host::report;
-use crate::suites::synthetic::case;
+use crate::suites::linux_devices::case;
 use crate::suites::trial::exit_text;
 
 /// The last thing that the script judges.

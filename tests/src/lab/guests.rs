@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::cpio::Archive;
 use super::initramfs;
 use super::job::BatchFile;
-use super::parts::Parts;
+use super::parts::{GenericKernel, Parts};
 
 /// Debian's QEMU, as installed.
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
@@ -130,6 +130,10 @@ fn parse_ldd(text: &str) -> Result<BTreeMap<String, PathBuf>> {
 
 /// Where a Linux guest's kernel lies in a batch.
 pub const LINUX_KERNEL: &str = "linux/vmlinuz";
+/// Where Debian's generic kernel does.
+const GENERIC_KERNEL: &str = "linux/vmlinuz-generic";
+/// Why there is none.
+pub const NO_GENERIC_KERNEL: &str = "Debian's generic kernel, which has the driver, could not be fetched; tests/setup.sh --force tries again";
 
 /// Name of the initial file system with drivers of synthetic devices.
 const SYNTHETIC: &str = "linux-synthetic";
@@ -170,6 +174,42 @@ pub enum LinuxKind {
     Synthetic,
     /// The drivers of all devices that `make compare` compares, with the same tools.
     Compare,
+    /// The drivers of emulated devices that the lab's kernel has, with the same tools.
+    Emulated,
+    /// The same on Debian's generic kernel, which has one more: `tulip`.
+    EmulatedGeneric,
+}
+
+/// A kernel for a guest.
+struct Kernel<'a> {
+    image: &'a Path,
+    release: &'a str,
+    modules: &'a Path,
+    /// Its name in a batch.
+    name: &'static str,
+}
+
+impl LinuxKind {
+    fn kernel(self, parts: &Parts) -> Result<Kernel<'_>> {
+        if self != Self::EmulatedGeneric {
+            let (image, release) = (&parts.kernel, &parts.kernel_release);
+            return Ok(Kernel { image, release, modules: &parts.modules, name: LINUX_KERNEL });
+        }
+        let generic = parts.generic.as_ref().context(NO_GENERIC_KERNEL)?;
+        let GenericKernel { image, release, modules } = generic;
+        Ok(Kernel { image, release, modules, name: GENERIC_KERNEL })
+    }
+
+    /// Name of the initial file system, and modules that are loaded at start. With any of them it has tools, too.
+    fn contents(self) -> (&'static str, &'static [(&'static str, &'static str)]) {
+        match self {
+            Self::Plain => ("linux", &[]),
+            Self::Synthetic => (SYNTHETIC, &SYNTHETIC_MODULES),
+            Self::Compare => ("linux-compare", &COMPARE_MODULES),
+            Self::Emulated => ("linux-emulated", &EMULATED_MODULES),
+            Self::EmulatedGeneric => ("linux-emulated-generic", &EMULATED_MODULES),
+        }
+    }
 }
 
 /// Linux's drivers for VMBus and its devices, and what disks need besides.
@@ -186,6 +226,17 @@ const COMPARE_MODULES: [(&str, &str); 10] = [
     ("virtio_pci", ""),
     ("virtio_blk", ""),
     ("virtio_net", ""),
+    ("af_packet", ""),
+];
+/// The same for emulated devices alone, and file systems of theirs, which are built into some kernels.
+const EMULATED_MODULES: [(&str, &str); 8] = [
+    ("sd_mod", ""),
+    ("sr_mod", ""),
+    ("ata_piix", ""),
+    ("tulip", ""),
+    ("isofs", ""),
+    ("crc32c_generic", ""),
+    ("ext4", ""),
     ("af_packet", ""),
 ];
 /// Programs with their libraries that a guest with synthetic devices gets from this machine, if they are there.
@@ -209,10 +260,10 @@ fn init_script() -> String {
     )
 }
 
-/// Debian's cloud kernel, the lab's own, with a shell on its serial console.
+/// Debian's cloud kernel, the lab's own, or the generic one, with a shell on its serial console.
 ///
 /// # Errors
-/// If the lab's parts are missing, also where the lab itself is not needed.
+/// If the lab's parts are missing, also where the lab itself is not needed, or the generic kernel is.
 pub fn linux_guest(parts: &Parts, kind: LinuxKind) -> Result<LinuxGuest> {
     let mut archive = Archive::default();
     for directory in ["proc", "sys", "dev", "tmp"] {
@@ -221,19 +272,12 @@ pub fn linux_guest(parts: &Parts, kind: LinuxKind) -> Result<LinuxGuest> {
     archive.character_device("dev/console", 5, 1);
     archive.file("init", 0o755, init_script().as_bytes());
     initramfs::add_busybox(&mut archive, &parts.busybox)?;
-    let name = match kind {
-        LinuxKind::Plain => "linux",
-        LinuxKind::Synthetic => {
-            initramfs::add_modules(&mut archive, &parts.modules, &SYNTHETIC_MODULES)?;
-            add_tools(&mut archive, parts)?;
-            SYNTHETIC
-        }
-        LinuxKind::Compare => {
-            initramfs::add_modules(&mut archive, &parts.modules, &COMPARE_MODULES)?;
-            add_tools(&mut archive, parts)?;
-            "linux-compare"
-        }
-    };
+    let kernel = kind.kernel(parts)?;
+    let (name, modules) = kind.contents();
+    if !modules.is_empty() {
+        initramfs::add_modules(&mut archive, kernel.modules, modules)?;
+        add_tools(&mut archive, parts)?;
+    }
     let folder = parts.directory.join("guests");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let initrd = folder.join(format!("{name}.cpio"));
@@ -244,12 +288,12 @@ pub fn linux_guest(parts: &Parts, kind: LinuxKind) -> Result<LinuxGuest> {
     fs::rename(&fresh, &initrd).with_context(|| format!("cannot write {}", initrd.display()))?;
     let initrd_name = format!("linux/{name}.cpio");
     Ok(LinuxGuest {
-        kernel_file: file(&parts.kernel, LINUX_KERNEL),
+        kernel_file: file(kernel.image, kernel.name),
         initrd_file: file(initrd, initrd_name.as_str()),
-        kernel: LINUX_KERNEL.into(),
+        kernel: kernel.name.into(),
         initrd: initrd_name,
         cmdline: LINUX_CMDLINE.into(),
-        release: parts.kernel_release.clone(),
+        release: kernel.release.into(),
         prompt: PROMPT.into(),
     })
 }
@@ -265,7 +309,9 @@ fn probe() -> Result<PathBuf> {
 /// `guest-probe`, programs of this machine with their libraries, and Debian's daemon for key-value pairs.
 fn add_tools(archive: &mut Archive, parts: &Parts) -> Result<()> {
     archive.file("bin/guest-probe", 0o755, &initramfs::read(&probe()?)?);
+    archive.file("bin/cases.sh", 0o644, crate::suites::linux_devices::GUEST_SCRIPT.as_bytes());
     archive.file("bin/synthetic-test", 0o755, crate::suites::synthetic::GUEST_SCRIPT.as_bytes());
+    archive.file("bin/emulated-test", 0o755, crate::suites::emulated::GUEST_SCRIPT.as_bytes());
     archive.file("bin/io-bench", 0o755, crate::bench::GUEST_SCRIPT.as_bytes());
     archive.file("bin/compare", 0o755, crate::compare::GUEST_SCRIPT.as_bytes());
     let mut programs: Vec<PathBuf> = TOOLS.iter().map(PathBuf::from).collect();

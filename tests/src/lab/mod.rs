@@ -38,7 +38,9 @@ mod tsc;
 pub mod watchdog;
 
 pub use executor::{Executor, Native};
-pub use guests::{ForeignQemu, LinuxKind, foreign_qemu, linux_guest, taken_along};
+pub use guests::{
+    ForeignQemu, LinuxKind, NO_GENERIC_KERNEL, foreign_qemu, linux_guest, taken_along,
+};
 pub use job::{
     Batch, BatchFile, BatchResult, Exit, Job, JobResult, Progress, Restart, Step, Stream,
 };

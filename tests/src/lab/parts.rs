@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 /// Layout of the parts that this code reads; `RECIPE` in `tests/setup.sh`.
-const RECIPE: &str = "3";
+const RECIPE: &str = "4";
 /// QEMU that emulates more than one processor well enough (measured: docs/lab.md).
 const QEMU_FOR_SMP: u32 = 10;
 /// More was never needed, and the machine running the lab has few.
@@ -36,6 +36,19 @@ pub struct Parts {
     pub qemu_modules: Option<PathBuf>,
     /// Debian's daemon for key-value pairs in Linux guests (`hyperv-daemons`), if it could be had.
     pub kvp_daemon: Option<PathBuf>,
+    /// Debian's generic kernel with some of its modules, if it could be had: for Linux guests only.
+    pub generic: Option<GenericKernel>,
+}
+
+/// A kernel with more drivers than the lab's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GenericKernel {
+    /// The kernel, a bzImage.
+    pub image: PathBuf,
+    /// Its release, as `uname -r` prints it.
+    pub release: String,
+    /// Folder of its modules, of which many were left out.
+    pub modules: PathBuf,
 }
 
 impl Parts {
@@ -99,6 +112,12 @@ impl Parts {
             qemu_data: data.map(|folder| directory.join(folder)).collect(),
             qemu_modules: optional("qemu_modules")?,
             kvp_daemon: optional("kvp_daemon")?,
+            generic: match (optional("generic_kernel")?, optional("generic_modules")?) {
+                (Some(image), Some(modules)) => {
+                    Some(GenericKernel { image, release: get("generic_release")?.into(), modules })
+                }
+                _ => None,
+            },
         })
     }
 
@@ -113,9 +132,10 @@ impl Parts {
 mod tests {
     use super::*;
 
-    const LIST: &str = "recipe=3\nkernel=kernel/boot/vmlinuz-6\nkernel_release=6\nmodules=kernel/lib\n\
+    const LIST: &str = "recipe=4\nkernel=kernel/boot/vmlinuz-6\nkernel_release=6\nmodules=kernel/lib\n\
         busybox=/bin/busybox\nqemu=qemu/bin/q\nqemu_version=10.0.2\nqemu_data=qemu/a:qemu/b\n\
-        qemu_modules=qemu/m\nkvp_daemon=daemons/kvp\n";
+        qemu_modules=qemu/m\nkvp_daemon=daemons/kvp\ngeneric_kernel=generic/boot/vmlinuz-7\n\
+        generic_release=7\ngeneric_modules=generic/lib\n";
 
     fn parse(text: &str) -> Result<Parts, String> {
         Parts::parse(Path::new("/lab"), text)
@@ -128,6 +148,15 @@ mod tests {
         assert_eq!(parts.busybox, Path::new("/bin/busybox"));
         assert_eq!(parts.qemu_data, [Path::new("/lab/qemu/a"), Path::new("/lab/qemu/b")]);
         assert_eq!(parts.kvp_daemon.as_deref(), Some(Path::new("/lab/daemons/kvp")));
+    }
+
+    #[test]
+    fn a_generic_kernel_is_there_or_not() {
+        let generic = parse(LIST).unwrap().generic.unwrap();
+        assert_eq!(generic.image, Path::new("/lab/generic/boot/vmlinuz-7"));
+        assert_eq!(generic.release, "7");
+        let without = LIST.replace("generic/boot/vmlinuz-7", "").replace("generic/lib", "");
+        assert_eq!(parse(&without).unwrap().generic, None);
     }
 
     #[test]
@@ -146,7 +175,7 @@ mod tests {
 
     #[test]
     fn another_layout_or_a_missing_line_is_refused() {
-        assert!(parse(&LIST.replace("recipe=3", "recipe=2")).is_err());
+        assert!(parse(&LIST.replace("recipe=4", "recipe=3")).is_err());
         for line in LIST.lines() {
             assert!(parse(&LIST.replace(line, "")).is_err(), "without {line}");
         }

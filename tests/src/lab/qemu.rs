@@ -116,6 +116,7 @@ mod tests {
             qemu_data: vec!["/lab/d".into()],
             qemu_modules: None,
             kvp_daemon: None,
+            generic: None,
         };
         let path = Path::new("/t/a,b");
         let start = Start {

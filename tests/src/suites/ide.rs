@@ -1,16 +1,19 @@
-//! The kernel's IDE driver on controllers that we did not write: QEMU's PIIX3 and PIIX4. What it has written is looked at from outside, too.
+//! The kernel's IDE driver on controllers that we did not write, QEMU's PIIX3 and PIIX4, and on our host's. What it has written is looked at
+//! from outside, too.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kernel::ide::scratch::{ACROSS_28_BITS, BY_MODE, CD_SEED, MARK, Region, fill_all, is_filled};
+use kernel::ide::scratch::{
+    ACROSS_28_BITS, CD_SEED, MARK, MAX_SECTORS, Region, by_mode, fill_all, is_filled,
+};
 
 use super::kvm::Check;
 use super::trial::Trial;
 use crate::artifacts::Artifacts;
-use crate::lab::{Batch, JobResult};
+use crate::lab::{Batch, Job, JobResult};
 use crate::outcome::{Case, write_file};
 use crate::vmm::{Guest, Paths, Vmm};
 
@@ -69,10 +72,7 @@ impl Images {
             let file = File::options().write(true).open(&path).context("an image just made")?;
             file.set_len(bytes).with_context(|| format!("cannot make {}", path.display()))?;
         }
-        let mut cd = vec![0; CD_BYTES];
-        cd[..MARK.len()].copy_from_slice(MARK);
-        fill_all(CD_SEED, 4, &mut cd[2048..]);
-        write_file(&self.path("cd"), &cd)?;
+        write_file(&self.path("cd"), &cd_rom())?;
         for what in ["scratch", "other", "large", "cd"] {
             batch.file(self.path(what), self.name(what));
         }
@@ -107,7 +107,8 @@ impl Images {
             let good = is_filled(region.seed, region.lba, &bytes);
             Ok((!good).then(|| format!("{what}: sectors from {} on", region.lba)))
         };
-        let scratch = BY_MODE.iter().map(|region| wrong("scratch", region));
+        let regions = by_mode(MAX_SECTORS);
+        let scratch = regions.iter().map(|region| wrong("scratch", region));
         let large = [ACROSS_28_BITS, LAST];
         let large = large.iter().map(|region| wrong("large", region));
         for outcome in scratch.chain(large) {
@@ -120,6 +121,14 @@ impl Images {
         let untouched = other.starts_with(b"somebody's") && other[512..].iter().all(|&it| it == 0);
         Ok((!untouched).then(|| "a disk that was nobody's to write to".into()))
     }
+}
+
+/// The medium of a CD-ROM.
+fn cd_rom() -> Vec<u8> {
+    let mut cd = vec![0; CD_BYTES];
+    cd[..MARK.len()].copy_from_slice(MARK);
+    fill_all(CD_SEED, 4, &mut cd[2048..]);
+    cd
 }
 
 fn read(path: &Path, offset: u64, bytes: &mut [u8]) -> Result<()> {
@@ -146,6 +155,58 @@ pub fn on_tcg(
         checks.push(Check { job, judge: Box::new(judge) });
     }
     Ok(checks)
+}
+
+/// On our host, where each unit of the data register that is written by PIO costs a visit: so many sectors in each mode of PIO.
+const FEW_SECTORS: u64 = 48;
+/// The disks that our host's guest finds, made by the job, and the CD-ROM, which comes along.
+const WRITTEN: &str = "ide-written.img";
+const LEFT_ALONE: &str = "ide-left-alone.img";
+const CD: &str = "ide-host-cd.img";
+const OUR_HOST: &str = "our IDE controller";
+
+/// On our host, without a disk that needs 48 bits of address. Adds the file that it needs to `batch`; `host` and `kernel` are names there.
+pub fn on_our_host(
+    artifacts: &Artifacts,
+    batch: &mut Batch,
+    host: &str,
+    kernel: &str,
+) -> Result<Check> {
+    let cd = artifacts.root.join("target/lab/guests").join(CD);
+    write_file(&cd, &cd_rom())?;
+    batch.file(cd, CD);
+    let mark = String::from_utf8_lossy(MARK);
+    let script = format!(
+        "printf '%s' '{mark}' >{WRITTEN} && busybox truncate -s 3M {WRITTEN} && \
+         printf somebody >{LEFT_ALONE} && busybox truncate -s 64K {LEFT_ALONE} && \
+         exec ./{host} run --kernel {kernel} --vps 2 --memory 64M --cmdline 'events log=warn ide={FEW_SECTORS}' \
+         --disk {WRITTEN},ide=0 --disk {LEFT_ALONE},ide=1 --disk {CD},cdrom,ide=3"
+    );
+    let job = Job::new("our driver on our IDE controller", ["busybox", "sh", "-c", &script]);
+    let job = job.timeout(300).collect(WRITTEN).collect(LEFT_ALONE);
+    Ok(Check { job, judge: Box::new(judge_our_host) })
+}
+
+fn judge_our_host(result: &JobResult) -> Vec<Case> {
+    let guest = super::kvm::guest(String::new(), 2, 64);
+    let asked = TRIED.into_iter().filter(|name| *name != "ide::beyond_28_bits");
+    let asked = asked.map(String::from).collect();
+    let vmm = Vmm::OurHost { options: vec![] };
+    let trial = Trial { suite: OUR_HOST.into(), vmm, guest, asked, timeout_seconds: 0 };
+    let mut cases = trial.cases(result);
+    let file = |name: &str| result.files.get(name).map_or(&[][..], |bytes| bytes);
+    let disk = file(WRITTEN);
+    let wrong = by_mode(FEW_SECTORS).into_iter().find(|region| {
+        let range = region.lba as usize * 512..(region.lba + region.sectors) as usize * 512;
+        disk.get(range).is_none_or(|bytes| !is_filled(region.seed, region.lba, bytes))
+    });
+    let wrong = wrong.map(|region| format!("sectors from {} on", region.lba));
+    cases.push(Case::check("the file holds what was written", wrong));
+    let other = file(LEFT_ALONE).strip_prefix(b"somebody");
+    let untouched = other.is_some_and(|rest| rest.iter().all(|&byte| byte == 0));
+    let wrong = (!untouched).then(|| "it was written to, or is not there".into());
+    cases.push(Case::check("a disk that is nobody's to write to is left alone", wrong));
+    cases
 }
 
 fn trial(machine: &'static str, controller: &str, kernel: &str) -> Trial {

@@ -6,7 +6,9 @@
 use anyhow::Result;
 
 use super::trial::Trial;
-use super::{add_trial_results, all_tests, foreign, host, host_tests, linux, synthetic};
+use super::{
+    add_trial_results, all_tests, emulated, foreign, host, host_tests, ide, linux, synthetic, tulip,
+};
 use crate::artifacts::Artifacts;
 use crate::bench::check;
 use crate::compare;
@@ -33,11 +35,12 @@ pub struct Check {
     pub judge: Judge,
 }
 
-/// Runs everything.
+/// Runs everything, or the suites whose names have `wanted` in them.
 pub fn run(
     artifacts: &Artifacts,
     executor: &Executor,
     tests: &[String],
+    wanted: &str,
     results: &mut Results,
 ) -> Result<()> {
     let mut batch = batch(artifacts, 1);
@@ -46,7 +49,8 @@ pub fn run(
     let paths = Paths { qemu: qemu.argv, ..paths() };
     let foreign = foreign::on_kvm(artifacts, &mut batch, &paths.qemu)?;
 
-    let trials = trials(tests);
+    let mut trials = trials(tests);
+    trials.retain(|trial| trial.suite.contains(wanted));
     for trial in &trials {
         batch.job(trial.job(&paths));
     }
@@ -57,11 +61,19 @@ pub fn run(
     suites.push((linux::SUITE, linux::checks(executor, &mut batch, results)?));
     let devices = synthetic::checks(artifacts, executor, &mut batch, results)?;
     suites.push((synthetic::SUITE, devices));
+    let devices = emulated::checks(artifacts, executor, &mut batch, results)?;
+    suites.push((emulated::SUITE, devices));
+    let drivers = vec![
+        ide::on_our_host(artifacts, &mut batch, HOST, KERNEL)?,
+        tulip::on_our_host(artifacts, &mut batch),
+    ];
+    suites.push(("our drivers of emulated devices on our host", drivers));
     suites.push((check::SUITE, vec![check::check(artifacts, &mut batch)]));
     let compared = vec![compare::check::check(artifacts, &mut batch)];
     suites.push((compare::check::SUITE, compared));
     suites.push((soak::SUITE, vec![soak::check()]));
     suites.push((demo::SUITE, demo::checks(artifacts, executor, &mut batch, results)?));
+    suites.retain(|(name, _)| name.contains(wanted));
     for check in suites.iter().flat_map(|(_, checks)| checks) {
         batch.job(check.job.clone());
     }

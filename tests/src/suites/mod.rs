@@ -3,10 +3,12 @@
 //! - [`cargo`]: what runs without a virtual machine
 //! - [`tcg`]: the kernel on QEMU's software processor; [`ide`], [`tulip`]: its drivers of disks and of a network card there
 //! - [`kvm`]: our host, QEMU and stock Linux on KVM, natively or in the lab
-//! - [`host`], [`host_tests`], [`linux`], [`synthetic`], [`foreign`]: parts of it; [`images`]: guests that go wrong on purpose
+//! - [`host`], [`host_tests`], [`linux`], [`synthetic`], [`emulated`], [`foreign`]: parts of it; [`linux_devices`]: what those with
+//!   stock Linux share; [`images`]: guests that go wrong on purpose
 //! - [`trial`]: one start of a guest and its results
 
 pub mod cargo;
+pub mod emulated;
 pub mod foreign;
 pub mod host;
 pub mod host_tests;
@@ -14,6 +16,7 @@ pub mod ide;
 pub mod images;
 pub mod kvm;
 pub mod linux;
+pub mod linux_devices;
 pub mod synthetic;
 pub mod tcg;
 pub mod trial;

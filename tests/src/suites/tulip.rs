@@ -1,16 +1,18 @@
-//! Our driver for DEC's 21140A on QEMU's `tulip`, which we did not write: bytes go to an echo server behind QEMU's user network, whose TCP we did not write either, and
-//! come back.
+//! Our driver for DEC's 21140A on QEMU's `tulip`, which we did not write, and on our host's: bytes go to an echo server behind QEMU's user network or
+//! Linux's TAP device, whose TCP we did not write either, and come back.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::kvm::Check;
+use super::linux_devices;
 use super::tcg::KERNEL;
 use super::trial::exit_text;
+use crate::artifacts::Artifacts;
 use crate::events::PREFIX;
 use crate::guest_tests::Ending;
-use crate::lab::{Exit, Job, JobResult};
+use crate::lab::{Batch, Exit, Job, JobResult};
 use crate::outcome::Case;
 use crate::vmm::{Guest, Paths, Vmm};
 
@@ -48,10 +50,36 @@ pub fn on_tcg(paths: &Paths) -> Check {
     let mut argv = VMM.argv(paths, &guest);
     argv.extend(["-netdev", &network, "-device", &card].map(String::from));
     let job = Job::new("QEMU tcg pc, tulip", argv).timeout(180);
-    Check { job, judge: Box::new(judge) }
+    Check { job, judge: Box::new(|result| judge(&VMM, result)) }
 }
 
-fn judge(result: &JobResult) -> Vec<Case> {
+/// The script beside our host, from the repository, and its name in a batch.
+const LAB_SCRIPT: &str = "tests/src/suites/tulip/lab.sh";
+const LAB_NAME: &str = "tulip.sh";
+/// What it says where it can't do anything.
+const NO_TAP: &str = "no TAP device can be made here";
+
+/// On our host. Adds the files that it needs to `batch`, which has host and kernel.
+pub fn on_our_host(artifacts: &Artifacts, batch: &mut Batch) -> Check {
+    linux_devices::add_files(artifacts, batch);
+    batch.file(artifacts.root.join(LAB_SCRIPT), LAB_NAME);
+    let script = format!("./{LAB_NAME}");
+    let job = Job::new("our host, tulip", ["sh", &script, MAC]).timeout(300);
+    Check { job, judge: Box::new(judge_our_host) }
+}
+
+fn judge_our_host(result: &JobResult) -> Vec<Case> {
+    if result.stdout_text().contains(NO_TAP) {
+        return vec![Case::skip("DEC 21140A: bytes come back", NO_TAP)];
+    }
+    let mut cases = judge(&Vmm::OurHost { options: vec![] }, result);
+    for case in &mut cases {
+        case.name = format!("DEC 21140A, {}", case.name);
+    }
+    cases
+}
+
+fn judge(vmm: &Vmm, result: &JobResult) -> Vec<Case> {
     let text = result.stdout_text();
     let events = text.lines().filter_map(|line| line.trim_end().strip_prefix(PREFIX));
     let echoes: BTreeMap<_, _> = events
@@ -66,7 +94,7 @@ fn judge(result: &JobResult) -> Vec<Case> {
         })
         .collect();
     let ending = match &result.exit {
-        Exit::Exited(code) => VMM.ending(*code),
+        Exit::Exited(code) => vmm.ending(*code),
         other => Ending { code: None, text: exit_text(other) },
     };
     let wrong = (ending.code != Some(0)).then(|| {
@@ -97,7 +125,7 @@ mod tests {
     use crate::events::Verdict;
 
     fn verdicts(code: i32, stdout: &str) -> Vec<Verdict> {
-        judge(&JobResult::of_test(code, stdout)).iter().map(|case| case.verdict).collect()
+        judge(&VMM, &JobResult::of_test(code, stdout)).iter().map(|case| case.verdict).collect()
     }
 
     fn event(mode: &str, errors: u64) -> String {
@@ -111,6 +139,13 @@ mod tests {
     fn a_guest_that_says_nothing_has_failed() {
         assert_eq!(verdicts(1, ""), [Verdict::Fail, Verdict::Fail, Verdict::Pass]);
         assert_eq!(verdicts(3, "noise\n"), [Verdict::Fail; 3]);
+    }
+
+    #[test]
+    fn without_a_tap_device_our_host_is_skipped() {
+        let cases = judge_our_host(&JobResult::of_test(0, "no TAP device can be made here\n"));
+        assert_eq!(cases.len(), 1);
+        assert_eq!(cases[0].verdict, Verdict::Skip);
     }
 
     #[test]

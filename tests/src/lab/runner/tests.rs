@@ -44,6 +44,7 @@ impl Fake {
             qemu_data: Vec::new(),
             qemu_modules: None,
             kvp_daemon: None,
+            generic: None,
         };
         let limits = Limits { silence: Duration::from_secs(2), ..Limits::default() };
         let config = LabConfig { agent: qemu, limits, max_restarts: 2 };

@@ -13,6 +13,8 @@ use crate::emulated::ide::words::{seal, set_double, set_string};
 
 /// ATA-1 to ATA/ATAPI-6; bits 1 to 3 are obsolete by then, and expected.
 const MAJOR_VERSIONS: u16 = 0x7E;
+/// The same up to ACS-2, which brought TRIM. Linux believes no older disk that it has it (`include/linux/ata.h`, `ata_id_has_trim`).
+const MAJOR_VERSIONS_WITH_TRIM: u16 = 0x3FE;
 /// Cycle times of the fastest PIO and multiword DMA modes (ATA-6, words 65 to 68).
 const CYCLE_NS: u16 = 120;
 
@@ -108,6 +110,7 @@ impl AtaDisk {
             data.set_word(number, (name >> shift) as u16);
         }
         if info.disk.discard {
+            data.set_word(word::MAJOR_VERSION, MAJOR_VERSIONS_WITH_TRIM);
             data.set_word(word::DATA_SET_MANAGEMENT, 1);
             data.set_word(word::MAX_TRIM_SECTORS, trim::MAX_SECTORS);
             data.set_word(

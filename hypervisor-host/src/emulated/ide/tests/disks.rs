@@ -58,6 +58,17 @@ fn identify_says_what_the_standard_wants() {
 }
 
 #[test]
+fn a_disk_that_can_discard_is_of_the_version_that_has_trim() {
+    let content = Arc::new(MemoryDisk::new(content(SECTORS, 512)));
+    let read_only = Arc::new(MemoryDisk::read_only(vec![0; SECTORS as usize * 512]));
+    for (rig, trim, version) in [(Rig::disk(), 1, 9), (Rig::over(&content, read_only), 0, 6)] {
+        let id = identify(&rig);
+        // Linux 6.1 looks at word 169 from version 7 on only (`include/linux/ata.h`, `ata_id_has_trim`).
+        assert_eq!((id[169] & 1, 15 - id[80].leading_zeros()), (trim, version));
+    }
+}
+
+#[test]
 fn reading_interrupts_once_for_each_sector() {
     let rig = Rig::disk();
     rig.lba28(AtaCommand::READ_SECTORS, 7, 3);
