@@ -48,6 +48,9 @@ const LIBRARIES: [&str; 4] = ["hv-abi", "vmbus-ring", "hv-enlightenments", "vsc-
 /// Packs the libraries as for a registry, and builds each from what was packed, the others included. Nothing is sent or fetched: what
 /// they depend on is there, or nothing could have been built.
 ///
+/// It is `cargo publish --dry-run` without its one question to the registry, which refuses to be asked offline: whether it has this version
+/// already. All libraries are named at once, since a library alone is built with what the registry has of the others.
+///
 /// # Errors
 ///
 /// `cargo` can't be run.
