@@ -469,16 +469,15 @@ fn a_handler_may_wait_for_a_queue_lock_in_the_middle_of_a_wait_for_another() {
     test_platform!(Kernel);
     Kernel::enable(16);
     static INNER: RawMcsLock<Enlightened<Kernel>> = RawMcsLock::new();
-    static DEPTH: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
+    std::thread_local!(static IS_HANDLER: core::cell::Cell<bool> = const { core::cell::Cell::new(false) });
     CPU.on_call(|_| {
-        use core::sync::atomic::Ordering;
-        // The first call made in each wait is interrupted: the handler nests once more in its own wait.
-        if DEPTH.fetch_add(1, Ordering::Relaxed) < 4 {
+        // Each call is interrupted, by a handler that is not: waiting for a lock in the middle of a wait for the same one would have no end.
+        if !IS_HANDLER.replace(true) {
             INNER.acquire();
             // SAFETY: taken above.
             unsafe { INNER.release() };
+            IS_HANDLER.set(false);
         }
-        DEPTH.fetch_sub(1, Ordering::Relaxed);
         thread::yield_now();
         0
     });
