@@ -104,7 +104,6 @@ pub fn run(artifacts: &Artifacts, options: &Options) -> Result<bool> {
     println!("\n{}", table::table(&figures));
     if let Some(reason) = uncounted {
         let note = format!("guest instructions: SKIP: {reason}");
-        println!("{note}");
         results.note(note);
     }
     for missed in figures.iter().filter(|figure| figure.misses_aim()) {

@@ -126,6 +126,13 @@ struct Comparison {
     notes: Vec<String>,
 }
 
+impl Comparison {
+    /// Those of the ratios at which something was aimed.
+    fn aims(&self) -> impl Iterator<Item = &Ratio> {
+        self.ratios.iter().filter(|ratio| ratio.aim.is_some())
+    }
+}
+
 /// Measures, prints the table, writes the reports; whether nothing went wrong. An aim that is missed is a finding, and so is what can't be
 /// had here.
 ///

@@ -43,7 +43,7 @@ fn head(page: &mut String, comparison: &Comparison) -> Result<()> {
     for lead in &comparison.lead {
         writeln!(page, "<p><b>{}</b></p>", Escaped(lead))?;
     }
-    for ratio in comparison.ratios.iter().filter(|ratio| ratio.aim.is_some()) {
+    for ratio in comparison.aims() {
         let class = if ratio.is_missed() { " class=\"missed\"" } else { "" };
         writeln!(page, "<p{class}>{}</p>", Escaped(&sentence(ratio)))?;
     }

@@ -47,7 +47,7 @@ pub(super) fn table(comparison: &Comparison) -> String {
     for lead in &comparison.lead {
         let _ = writeln!(out, "{lead}");
     }
-    for ratio in comparison.ratios.iter().filter(|ratio| ratio.aim.is_some()) {
+    for ratio in comparison.aims() {
         let _ = writeln!(out, "{}", sentence(ratio));
     }
     for skip in &comparison.skips {
@@ -64,7 +64,7 @@ pub(super) fn table(comparison: &Comparison) -> String {
 
 /// How it went, in one line.
 pub(super) fn verdict(comparison: &Comparison) -> String {
-    let aims: Vec<&Ratio> = comparison.ratios.iter().filter(|it| it.aim.is_some()).collect();
+    let aims: Vec<&Ratio> = comparison.aims().collect();
     let missed = aims.iter().filter(|ratio| ratio.is_missed()).count();
     format!(
         "{} figures, {} failed, {} skipped; {} of {} aims reached{}",

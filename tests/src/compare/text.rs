@@ -34,7 +34,7 @@ fn results(comparison: &Comparison) -> Result<String> {
     for lead in &comparison.lead {
         writeln!(out, "- **{lead}**")?;
     }
-    for ratio in comparison.ratios.iter().filter(|ratio| ratio.aim.is_some()) {
+    for ratio in comparison.aims() {
         writeln!(out, "- {}", sentence(ratio))?;
     }
     writeln!(
